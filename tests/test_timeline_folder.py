@@ -336,6 +336,22 @@ def test_the_summary_shows_text_as_text(tmp_path, monkeypatch):
     assert np.char.count(page, "<b>so</b>") == 0
 
 
+def test_a_speaker_is_mostly_what_their_recordings_are(tmp_path):
+    said = {"confidence": 0.9, "text": None, "speaker": "agent"}
+    segments = [
+        {**said, "start": 0.0, "end": 3.0, "label": "joy"},
+        {**said, "start": 3.0, "end": 8.0, "label": "uncertain"},
+    ]
+    who = [{"name": "agent"}]
+    timeline = {"duration": 8.0, "speech": [[0.0, 8.0]], "segments": segments, "speakers": who}
+    overview = tables.Overview(("fear", "joy"))
+    overview.add({"reason": "", "source": "call", "name": "call", "timeline": timeline})
+    page = tables.summary_page(overview, pages=True)
+    rows = page.split("<h2>Speakers</h2>")[1].split("</table>")[0]
+    assert "<td>joy</td></tr>" in rows
+    assert overview.rows[0]["mostly"] == "joy"
+
+
 def test_shares_of_emotions_add_up_where_speakers_overlap():
     said = {"start": 0.0, "end": 8.0, "confidence": 0.9, "text": None}
     segments = [

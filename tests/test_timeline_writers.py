@@ -18,8 +18,9 @@ from made_timeline import LABELS, RATE, Pitch, recording, silence
 from multimodal_ser.audio import read_audio
 from multimodal_ser.common.palette import colour
 from multimodal_ser.errors import SerError
-from multimodal_ser.timeline import Timeline, Word, analyze
+from multimodal_ser.timeline import Speaker, Timeline, Word, analyze
 from multimodal_ser.timeline.page import assets, page_data, peaks, timeline_page
+from multimodal_ser.timeline.tables import index_row
 from multimodal_ser.timeline.writers import WRITERS, table, write_files
 
 SOUND = recording(1.0, (4.0, "anger"), 1.0, (2.0, "sadness"), 1.0)
@@ -71,6 +72,18 @@ def test_vtt(folder):
     assert "&lt;/script&gt;" in spoken
     assert "<" not in spoken
     assert ">" not in spoken
+
+
+def test_the_page_and_the_index_say_what_else_is_to_be_known(folder):
+    who = Speaker("agent", 0, 1.0, {}, 7)
+    timeline = replace(
+        folder[1], notes=("a note",), adapted=12, doubt="words of 40 % certainty", speakers=(who,)
+    )
+    told = ["a note", "adapted to 12 pieces", "agent: adapted to 7 pieces", timeline.doubt]
+    assert " · ".join(told) in timeline_page(timeline, folder[2])
+    row = {"source": "x.wav", "name": "x", "reason": "", "timeline": timeline.as_dict()}
+    assert index_row(row, LABELS)[-1] == "; ".join(told)
+    assert "adapted" not in index_row({**row, "timeline": folder[1].as_dict()}, LABELS)[-1]
 
 
 def test_vtt_has_a_colour_for_labels_of_any_script(folder):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from multimodal_ser.audio import Source, Warn, audio_info, read_blocks
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict.prediction import label_colours
-from multimodal_ser.timeline.track import Timeline, clock, display_name
+from multimodal_ser.timeline.track import Timeline, clock, display_name, remarks
 
 PEAKS = (800, 6000)  # smallest and largest number of points of a drawn waveform; else ten a second
 EMBEDDED = 10_000_000  # bytes of sound that a page contains at most
@@ -58,6 +58,7 @@ def timeline_page(timeline: Timeline, source: Path, folder: Path | None = None) 
     odd: list[str] = []
     wave = peaks(source, warn=odd.append)
     audio, missing = _audio(source, folder, odd)
+    data = page_data(timeline, wave)
     return (
         page_templates()
         .get_template("page.html")
@@ -65,8 +66,9 @@ def timeline_page(timeline: Timeline, source: Path, folder: Path | None = None) 
             name=display_name(timeline, source),
             timeline=timeline,
             clock=clock,
+            remarks=remarks(data),
             data={
-                **page_data(timeline, wave),
+                **data,
                 "missing": missing,
                 "source": display_name(timeline, source),
                 "keep": True,

@@ -17,7 +17,7 @@ import numpy as np
 from multimodal_ser.corpora.utterance import ATTRIBUTES
 from multimodal_ser.predict.prediction import UNCERTAIN, label_colours, regions
 from multimodal_ser.timeline.page import page_templates
-from multimodal_ser.timeline.track import Scale, attributes_text, clock
+from multimodal_ser.timeline.track import Scale, attributes_text, clock, remarks
 
 _Row: TypeAlias = Mapping[str, Any]
 _PARQUET = find_spec("pyarrow") is not None  # the extra ``parquet``
@@ -50,7 +50,7 @@ def index_row(row: _Row | None, labels: Sequence[str], scale: Scale = None) -> l
         row["source"], row["name"], "done", "", timeline["duration"], round(spoken, 3),
         ";".join(one["name"] for one in timeline["speakers"]), mostly(timeline["segments"]) or "",
         *(overall.get(name, "") for name in labels), len(timeline["segments"]),
-        "; ".join(timeline["notes"]),
+        "; ".join(remarks(timeline)),
     ]  # fmt: skip
 
 
@@ -64,7 +64,11 @@ def seconds_of(segments: Sequence[_Row]) -> dict[str, float]:
 
 def mostly(segments: Sequence[_Row]) -> str | None:
     """The label with most seconds; ``uncertain`` only if there is no other, None without speech."""
-    found = seconds_of(segments)
+    return most_of(seconds_of(segments))
+
+
+def most_of(found: Mapping[str, float]) -> str | None:
+    """Of seconds by label the label, as `mostly`."""
     sure = {name: seconds for name, seconds in found.items() if name != UNCERTAIN} or found
     return max(sure, key=lambda name: sure[name], default=None)
 
@@ -202,6 +206,6 @@ def summary_page(overview: Overview, pages: bool) -> str:
     moments = [(key.split("\0")[0], s) for _, key, s in sorted(overview.strongest, reverse=True)]
     kept = {row["source"]: row["page"] for row in overview.rows} if pages else {}
     return page_templates().get_template("summary.html").render(
-        all=overview, clock=clock, moments=moments, pages=kept, most=_MOST,
+        all=overview, clock=clock, moments=moments, pages=kept, most=_MOST, most_of=most_of,
         colours=overview.colours,
     )  # fmt: skip

@@ -246,6 +246,21 @@ class Timeline:
         }
 
 
+def remarks(timeline: Mapping[str, Any]) -> list[str]:
+    """What a reader has to know besides the emotions, in lines.
+
+    Args:
+        timeline: from `Timeline.as_dict`.
+    """
+    parts = [("", timeline), *((f"{one['name']}: ", one) for one in timeline["speakers"])]
+    adapted = [
+        f"{who}adapted to {one['adapted']} pieces"
+        for who, one in parts
+        if one["adapted"] is not None
+    ]
+    return [*timeline["notes"], *adapted, *([timeline["doubt"]] if timeline["doubt"] else [])]
+
+
 def language_of(words: Sequence[Word]) -> str | None:
     """The language of most words; None if their recogniser does not report it."""
     counts = Counter(word.language for word in words if word.language is not None)
