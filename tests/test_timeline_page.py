@@ -276,9 +276,31 @@ def test_a_corrected_label_is_kept_and_can_be_learnt_from(hour, tmp_path):
     assert told["segments"][place]["label"] == "sadness"
     assert told["segments"][place]["was"] == "anger"
     assert not {"peaks", "colours", "keep"} & set(told)
+    other = next(k for k in range(place + 1, 1000) if timeline.segments[k].label == "anger")
+    run(browser, f"timeline.correct({other}, 'uncertain')")  # is no class to be learnt
+    assert json.loads(run(browser, "timeline.asJSON()"))["segments"][other]["label"] == "uncertain"
+    assert run(browser, "timeline.asManifest()") == lines
     browser.refresh()  # the page remembers
     assert "was anger" in find(browser, ".list > li")[place].text
     assert run(browser, "timeline.asManifest()") == lines
+
+
+def test_corrections_are_of_one_recording(browser, tmp_path):
+    pages = []
+    for folder, emotion in (("monday", "anger"), ("tuesday", "sadness")):  # of equal lengths
+        (tmp_path / folder).mkdir()
+        path = written(tmp_path / folder / "x.wav", recording(1.0, (4.0, emotion), 1.0))
+        timeline = analyze(path, Pitch(), vad="energy")
+        assert len(timeline.segments) == 1
+        pages += [one.as_uri() for one in write_files(timeline, path, path.parent, ["html"])]
+    browser.get(pages[0])
+    run(browser, "localStorage.clear()")
+    run(browser, "timeline.correct(0, 'neutral')")
+    browser.refresh()
+    assert "was anger" in find(browser, ".list > li")[0].text
+    browser.get(pages[1])
+    assert not find(browser, ".was")
+    assert run(browser, "timeline.asManifest()") == ""
 
 
 def test_it_is_printed_without_its_controls(hour):

@@ -8,7 +8,10 @@ function serListing(data, tools) {
   const told = new Set(), items = [], fixes = [], words = [];
   const visible = new Set(data.segments.keys());
   const wanted = { labels: new Set(labels), least: 0, who: "", words: "" };
-  const key = `ser ${data.source || ""} ${data.duration} ${data.segments.length}`;
+  // of this sound and these segments: others of the same name have corrections of their own
+  const digest = [...data.peaks || [], ...data.segments.flatMap((s) => [s.start, s.end])]
+    .reduce((sum, one) => (31 * sum + Math.round(1000 * one)) % 4294967291, data.segments.length);
+  const key = `ser ${data.source || ""} ${data.duration} ${digest}`;
 
   function row(s, k) {
     const button = make("button", { class: "item", type: "button", onclick: () => seek(s.start) });
@@ -92,10 +95,11 @@ function serListing(data, tools) {
     const { peaks, colours, missing, keep: _, ...rest } = data;
     return JSON.stringify(rest, null, 1) + "\n";
   }
-  /* A row of a manifest for each segment that somebody has judged: what `ser train` learns from. */
+  /* A row of a manifest for each segment that somebody has given a class: what `ser train` learns from. */
   function asManifest() {
     const source = data.source || "recording";
-    return [...told].sort((a, b) => a - b).map((k) => {
+    const named = [...told].filter((k) => data.segments[k].label !== "uncertain"); // which is none
+    return named.sort((a, b) => a - b).map((k) => {
       const s = data.segments[k], { start, end } = s;
       return JSON.stringify({ id: `corrected/${source}/${start.toFixed(3)}-${k}`, corpus: "corrected",
         emotion: s.label, audio: source, text: s.text ?? null, speaker: s.speaker ?? null,
