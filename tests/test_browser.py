@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -135,6 +138,46 @@ def test_the_microphone_becomes_a_timeline(page):
     by(page, "stop").click()
     until(page, lambda: by(page, "result").is_displayed())
     assert "happiness" in labels_of(page)
+    assert "Recording" in by(page, "eyebrow").text
+
+
+@pytest.fixture
+def busy(driver, tmp_path, monkeypatch):
+    """The page while a long recording is analysed, and whether the server is done with it."""
+    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
+    predictor = MadePredictor(0.5)
+    long = written(tmp_path / "long.wav", melody(*[200] * 20), subtype="PCM_16")
+    with serving(create_app(predictor)) as here:
+        opened(driver, here)
+        by(driver, "file").send_keys(str(long))
+        until(driver, lambda: predictor.batches)
+
+        def done():
+            with urlopen(f"{here}/health") as answer:
+                return not json.load(answer)["requests"]
+
+        yield driver, done
+
+
+def test_of_two_recordings_the_last_one_given_is_shown(busy, sounds):
+    page, done = busy
+    by(page, "file").send_keys(str(sounds["talk"]))
+    until(page, lambda: by(page, "result").is_displayed())
+    assert "talk.wav" in by(page, "eyebrow").text
+    until(page, done)
+    time.sleep(0.5)  # for the other one to arrive
+    assert "talk.wav" in by(page, "eyebrow").text
+
+
+def test_what_was_given_before_does_not_hide_the_recording_that_runs(busy):
+    page, done = busy
+    by(page, "record").click()
+    until(page, lambda: by(page, "elapsed").text >= "0:01")
+    until(page, done)
+    time.sleep(0.5)
+    assert by(page, "stop").is_displayed()
+    by(page, "stop").click()
+    until(page, lambda: by(page, "result").is_displayed())
     assert "Recording" in by(page, "eyebrow").text
 
 
@@ -276,6 +319,8 @@ def test_a_key_is_asked_for(driver):
         driver.get(here)
         until(driver, lambda: by(driver, "key-form").is_displayed())
         assert focused(driver) == "key"
+        assert not by(driver, "choose").is_enabled()
         by(driver, "key").send_keys("sesame" + Keys.ENTER)
         until(driver, lambda: by(driver, "model-name").text == "made")
         assert not by(driver, "key-form").is_displayed()
+        assert by(driver, "choose").is_enabled()

@@ -4,7 +4,7 @@ import { canRecord, recordByHand } from "/static/record.js";
 
 const $ = (id) => document.getElementById(id);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
-const state = { model: null, limits: null, key: "", player: null, address: "", retry: null };
+const state = { model: null, limits: null, key: "", player: null, address: "", retry: null, asked: null };
 
 const colourOf = (label) => state.model?.colours[label]?.[dark.matches ? "dark" : "light"] ?? "#8a929c";
 
@@ -59,8 +59,9 @@ async function start() {
   const { formats, max_seconds: seconds, max_mb: megabytes } = state.limits;
   $("limits").textContent = `${formats} · up to ${serClock(seconds)} min and ${megabytes} MB`;
   drawHint();
+  $("choose").disabled = false;
+  $("record").disabled = !canRecord();
   if (!canRecord()) {
-    $("record").disabled = true;
     $("record").title = "Recording needs https:// or localhost, and a browser with a microphone";
   }
 }
@@ -79,9 +80,18 @@ function drawHint() {
   group.replaceChildren(...bars);
 }
 
-async function analyse(blob, name) {
+/* Of several recordings, the last one given is shown; the server is told that nobody waits for the others. */
+function begin() {
+  state.asked?.abort();
+  state.asked = new AbortController();
+  forget();
   $("error").hidden = true;
   $("result").hidden = true;
+  return state.asked.signal;
+}
+
+async function analyse(blob, name) {
+  const signal = begin();
   say("Listening …", true);
   if (blob.size > 1e6 * state.limits.max_mb) {
     fail("This file is too large.", `It has ${(blob.size / 1e6).toFixed(0)} MB; allowed: ${state.limits.max_mb} MB.`);
@@ -92,13 +102,14 @@ async function analyse(blob, name) {
   let found;
   try {
     const words = !$("words-option").hidden && $("words").checked;
-    found = await ask(`/v1/analyze?peaks=true&words=${words}`, { method: "POST", body: form });
+    found = await ask(`/v1/analyze?peaks=true&words=${words}`, { method: "POST", body: form, signal });
   } catch (error) {
+    if (signal.aborted) return;
     if (error.status === 401) askForKey(() => analyse(blob, name));
     else fail("This recording could not be analysed.", error.message);
     return;
   }
-  show(name, found, blob);
+  if (!signal.aborted) show(name, found, blob);
 }
 
 function verdict({ segments }) {
@@ -113,6 +124,13 @@ function verdict({ segments }) {
   return `${share > 0.5 ? "Mostly" : "Mixed, most often"} ${label}`;
 }
 
+/* As `remarks` of timeline/track.py. */
+function remarks({ notes, speakers, adapted, doubt }) {
+  const told = [{ name: "", adapted }, ...speakers].filter((one) => one.adapted !== null)
+    .map((one) => `${one.name && `${one.name}: `}adapted to ${one.adapted} pieces`);
+  return [...notes, ...told, ...(doubt ? [doubt] : [])];
+}
+
 function forget() {
   state.player?.destroy();
   if (state.address) URL.revokeObjectURL(state.address);
@@ -124,7 +142,7 @@ function show(name, found, blob) {
   say("");
   $("start").hidden = true;
   $("result").hidden = false;
-  $("eyebrow").textContent = [name, serClock(found.duration, true), ...found.notes, ...found.warnings].join(" · ");
+  $("eyebrow").textContent = [name, serClock(found.duration, true), ...remarks(found), ...found.warnings].join(" · ");
   $("verdict").textContent = verdict(found);
   state.address = URL.createObjectURL(blob);
   const colours = Object.entries(state.model.colours).map(([label, { light, dark: night }]) => [label, [light, night]]);
@@ -136,12 +154,17 @@ function show(name, found, blob) {
 
 const record = () => {
   $("error").hidden = true;
+  $("record").disabled = true; // until the browser has asked for the microphone
   recordByHand({
     most: state.limits.max_seconds,
-    begun: () => say("Recording"),
+    begun: () => {
+      begin(); // a file may have been given meanwhile
+      $("start").hidden = false;
+      say("Recording");
+    },
     done: (blob) => analyse(blob, "Recording"),
     failed: fail,
-  });
+  }).finally(() => { $("record").disabled = false; });
 };
 
 $("choose").onclick = () => $("file").click();
@@ -168,7 +191,7 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   $("drop").classList.remove("over");
   const [file] = event.dataTransfer.files;
-  if (file && state.limits) analyse(file, file.name);
+  if (file && state.limits && $("recording").hidden) analyse(file, file.name);
 });
 
 $("card-open").onclick = () => $("card").showModal();
