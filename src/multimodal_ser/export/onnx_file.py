@@ -22,6 +22,7 @@ from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.backend import predict_batches, softmax
 from multimodal_ser.predict.hub import refuse_adapted
 from multimodal_ser.predict.onnx_backend import FileFacts, OnnxBackend, onnxruntime, open_session
+from multimodal_ser.predict.run_backend import RunBackend
 from multimodal_ser.predict.tuned_backend import Emotion2VecBackend
 
 _ALLOWED = 1e-4  # of difference between the probabilities of torch and of the file
@@ -70,7 +71,8 @@ def export(
             embedding; ``head``: tokens and masks of a run's features. None is the whole model
             if the model allows it.
         int8: quantise weights to 8 bits (dynamic quantisation): smaller, with small differences.
-        compare: 16 kHz waveforms to compare on; synthetic sound by default.
+        compare: 16 kHz waveforms to compare on, the first 30 s of each for a run, see the guide;
+            synthetic sound by default.
 
     Raises:
         SerError: the extra is missing, the name is of another kind of file, the model has no such
@@ -182,6 +184,9 @@ def _comparison(
 ) -> tuple[NDArray[np.float32], Callable[[Path], NDArray[np.float32]]]:
     """Returns torch's probabilities [N, C], and a function that computes a file's."""
     if graph is None or graph.part == "whole":
+        if graph and isinstance(predictor.backend, RunBackend):
+            # a run pools the features of all of a longer recording, the file predicts its pieces
+            waves = [wave[: int(graph.facts.longest)] for wave in waves]
 
         def of_file(file: Path) -> NDArray[np.float32]:
             return _probabilities(Predictor(OnnxBackend(file)), waves)
