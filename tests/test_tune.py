@@ -12,8 +12,10 @@ from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.tuned_backend import TunedBackend
+from multimodal_ser.training.schedule import EarlyStopping
 from multimodal_ser.training.tune.clips import Clips
-from multimodal_ser.training.tune.loop import predict_clips, tune
+from multimodal_ser.training.tune.loop import _Training, predict_clips, tune
+from multimodal_ser.training.tune.multi_device import DeviceShare
 from multimodal_ser.training.tune.tuned import Tuned, load_tuned, log_mels, save_tuned
 
 CLASSES = ("low", "high")
@@ -95,6 +97,20 @@ def test_an_interrupted_training_gives_the_same_result(tmp_path):
     assert resumed.history == whole.history
     for key, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[key]), key
+
+
+@pytest.mark.filterwarnings("ignore:.*from a non-meta parameter")
+def test_a_resumed_optimiser_is_on_the_device_of_the_model(tmp_path):
+    file = tmp_path / "checkpoint.safetensors"
+    tune(model(), clips(), clips(6), QUICK, 0, checkpoint=file)
+    # "meta", a device without memory, stands for a GPU, on which AdamW refuses state on the CPU
+    there = _Training(model().to("meta"), clips(), QUICK, torch.ones(2), 0, DeviceShare())
+    there.load(file, EarlyStopping(1, 6))
+    states = there.optimizer.state
+    assert len(states) > 20
+    for parameter, state in states.items():
+        assert state["exp_avg"].device == state["exp_avg_sq"].device == parameter.device
+        assert state["step"] == 9
 
 
 @pytest.mark.parametrize("kept", [0, 8, 0.5])

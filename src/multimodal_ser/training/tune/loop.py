@@ -227,10 +227,11 @@ class _Training:
         self.average.steps = facts["steps"]
         stopping.state = under("best")
         stopping.best, stopping.best_epoch, stopping.kept = facts["best"]
-        # An optimiser's state is keyed by parameter objects, which differ from process to process;
-        # the file has them by position.
-        for place, parameter in enumerate(self._parameters()):
-            self.optimizer.state[parameter] = under(f"optimizer.{place}")
+        # The file has the optimiser's state by the position of each parameter, as torch's own state
+        # does; torch moves it to the parameters' devices. A frozen parameter has none.
+        kept = {place: under(f"optimizer.{place}") for place in range(len(self._parameters()))}
+        known = {place: state for place, state in kept.items() if state}
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": known})
         self.schedule.last_epoch = facts["schedule"]
         # The scheduler would set the learning rate only at its next step.
         for group, first in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
