@@ -1,6 +1,7 @@
 """`ser train --tune-encoder`: recordings in, a run beside the others of its table out."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_a_fold_that_nothing_can_be_learnt_from_is_told(features, tmp_path, lack
         run_all(plans, material, tmp_path)
 
 
-def test_any_encoder_is_tuned_and_predicts(features, tmp_path):
+def test_any_encoder_is_tuned_and_predicts(features, tmp_path, monkeypatch):
     """A network of transformers with a low-rank update and a learnt sum of all its layers."""
     weights, out = tiny("wav2vec2", tmp_path), tmp_path / "features"
     extract = ["--manifest", str(features / "manifest.jsonl"), "--out", str(out)]
@@ -129,8 +130,17 @@ def test_any_encoder_is_tuned_and_predicts(features, tmp_path):
     assert (folder / "encoder-audio.safetensors").stat().st_size < 100_000
     predictor = load(folder, weights=weights)
     predictor.vad = "none"
-    load(folder, weights=weights).save(tmp_path / "saved")
-    again = load(tmp_path / "saved", weights=weights)
+    saved = load(folder, weights=weights).save(tmp_path / "saved")
+
+    def fetched(repo_id, revision, allow_patterns):
+        (tmp_path / "fetched").mkdir()
+        for pattern in allow_patterns:
+            for file in saved.glob(pattern):
+                shutil.copy(file, tmp_path / "fetched")
+        return str(tmp_path / "fetched")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetched)
+    again = load("hub:me/model", weights=weights)
     again.vad = "none"
     stated = {}
     for line in (folder / "predictions.csv").read_text().splitlines()[1:]:
@@ -141,6 +151,9 @@ def test_any_encoder_is_tuned_and_predicts(features, tmp_path):
         for one in (predictor, again):
             said = one(row["audio"]).probabilities[0]
             assert said == pytest.approx(stated[row["id"]], abs=1e-3)
+    (tmp_path / "fetched" / "encoder-audio.safetensors").unlink()
+    with pytest.raises(SerError, match=r"lacks what its encoder learnt.* encoder-audio\.safeten"):
+        load(tmp_path / "fetched", weights=weights)
     merged = tmp_path / "merged"
     words = ["merge-encoder", str(folder), "--source", str(weights), "--out", str(merged)]
     assert main(words) == 0

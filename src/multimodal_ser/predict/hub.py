@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from multimodal_ser.predict.predictor import Predictor
 
 HUB_FILES = ("model.safetensors", "config.json", "README.md")
+# Of a run with fine-tuned encoders, also what each of them has learnt (`model_file.changes_of`).
+_CHANGES = "encoder-*.safetensors"
 _ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w./-]+))?")
 _FRONT = """\
 ---
@@ -90,7 +92,7 @@ def fetch(hub_id: str) -> Path:
         )
     try:
         folder = huggingface_hub.snapshot_download(
-            found[1], revision=found[2], allow_patterns=list(HUB_FILES)
+            found[1], revision=found[2], allow_patterns=[*HUB_FILES, _CHANGES]
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise SerError(f"hub:{hub_id} cannot be fetched: {_reason(error)}") from error

@@ -89,6 +89,12 @@ class RunBackend(Backend):
         self.modalities = tuple(
             modality for modality in MODALITIES if modality in read and described.get(modality)
         )
+        if config.train.tune and len(self.tuned) < len(self.modalities):
+            raise EncoderError(
+                f"{folder}: lacks what its encoder learnt in the fine-tuning, without which it "
+                f"would predict something else: {changes_of(folder, self.modalities[0]).name}; "
+                "copy the whole folder of the run"
+            )
         self.features = load_features(folder, described, self.modalities, weights, device)
         card = folder / "README.md"
         self.card = card.read_text("utf-8") if card.is_file() else run_card(folder, self.record)
