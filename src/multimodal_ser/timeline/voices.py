@@ -61,9 +61,14 @@ class Voices:
         voices, quiet = _VoiceVectors(), list[Samples]()
         # `Stream` finds the speech and cuts the windows; `_VoiceVectors` stands in for the model
         stream = Stream(voices, window=SIZE / SAMPLE_RATE, hop=_STEP, smoothing=0, vad=self.vad)
+        rest = np.zeros(0, np.float32)  # of the last 20 ms, which may go on in the next block
         for block in blocks:
             stream.push(block)
-            quiet.append(_energies(block))
+            sound = np.concatenate([rest, block])
+            whole = len(sound) // _ENERGY * _ENERGY
+            quiet.append(_energies(sound[:whole]))
+            rest = sound[whole:]
+        quiet.append(_energies(rest))
         timeline = stream.finish()
         spans = [(point.start, point.end) for point in timeline.track]
         speech = [(*span, sure) for span, sure in zip(timeline.speech, stream.sure, strict=True)]
@@ -225,9 +230,9 @@ def _turn(start: float, end: float, who: int | np.int64, sure: float) -> Turn:
     return Turn(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE), int(who), sure)
 
 
-def _energies(block: Samples) -> Samples:
-    """Mean power of each 20 ms."""
-    whole = np.pad(block, (0, -len(block) % _ENERGY))
+def _energies(sound: Samples) -> Samples:
+    """Mean power of each 20 ms; the last ones are filled up with silence."""
+    whole = np.pad(sound, (0, -len(sound) % _ENERGY))
     return np.asarray(np.square(whole.reshape(-1, _ENERGY)).mean(1))
 
 
