@@ -13,6 +13,8 @@ from made_media import av, ffmpeg_seconds, media, tones_begin
 from made_sound import pitch, refused, tone
 from multimodal_ser.audio import audio_info, read_audio, read_blocks
 from multimodal_ser.audio.check import check
+from multimodal_ser.audio.container import Container
+from multimodal_ser.audio.sndfile import Sndfile
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora.utterance import Utterance
 
@@ -368,6 +370,31 @@ def test_what_follows_a_damaged_frame_of_flac_keeps_its_time():
     assert len(samples) == len(noise)
     np.testing.assert_allclose(samples[-20_000:], noise[-20_000:], atol=1e-4)
     assert "damaged" in told[0]
+
+
+def test_a_reader_that_stops_after_a_damaged_frame_leaves_no_file_open(monkeypatch):
+    av()
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * SAMPLE_RATE)
+    soundfile.write(file := io.BytesIO(), noise, SAMPLE_RATE, format="FLAC")
+    flac, made = bytearray(file.getvalue()), []
+    flac[len(flac) // 2] ^= 1
+
+    class Told(Container):
+        def __init__(self, *given):
+            super().__init__(*given)
+            made.append(self)
+
+        def close(self):
+            super().close()
+            self.closed = True
+
+    monkeypatch.setattr("multimodal_ser.audio.sndfile.Container", Told)
+    blocks = Sndfile("noise", io.BytesIO(bytes(flac))).blocks()
+    while not made:  # until the damaged frame, which FFmpeg skips
+        next(blocks)
+    made[0].closed = False
+    blocks.close()  # as where `read_audio` has come to the end that it was given
+    assert made[0].closed
 
 
 def test_flac_recorded_from_the_middle_of_a_stream_begins_at_once():

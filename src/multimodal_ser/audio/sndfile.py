@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +140,11 @@ class Sndfile:
         self.notes.append(f"is truncated or damaged ({reason}); what can be decoded is read")
         begin = at
         try:
-            other = Container(self.name, self.where, self.mixed)
-            for block in other.blocks(at):
-                yield block
-                at += len(block)
-            other.close()
+            # closed also where the caller wants no further block, or FFmpeg fails on the way
+            with closing(Container(self.name, self.where, self.mixed)) as other:
+                for block in other.blocks(at):
+                    yield block
+                    at += len(block)
         except AudioError:  # FFmpeg is not here, or reads nothing of it
             if not begin:
                 raise error from None
