@@ -68,6 +68,17 @@ def test_a_job_is_done_and_fetched_in_the_commands_formats(tmp_path):
         assert not list((tmp_path / "jobs").iterdir())
 
 
+def test_a_result_is_removed_in_time_though_nobody_asks(tmp_path):
+    with served(tmp_path, jobs_kept_seconds=1.5) as here, httpx.Client(base_url=here) as http:
+        job = http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"]
+        for _ in range(400):  # without a request, which might remove it
+            if not (tmp_path / job).exists():
+                break
+            time.sleep(0.05)
+        assert not (tmp_path / job).exists()
+        assert http.get(f"/v1/jobs/{job}").status_code == 404
+
+
 @pytest.mark.parametrize("route", ["jobs", "analyze"])
 def test_wrong_settings_are_refused_at_once(tmp_path, route):
     with served(tmp_path) as here, httpx.Client(base_url=here, timeout=60) as http:

@@ -210,10 +210,13 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
+        jobs = service.jobs
+        forgetting = asyncio.create_task(jobs.forget_in_time()) if jobs is not None else None
         yield
         service.admission.stopping = True
-        if service.jobs is not None:
-            service.jobs.close()
+        if jobs is not None and forgetting is not None:
+            forgetting.cancel()
+            jobs.close()
         service.close()
 
     app = FastAPI(

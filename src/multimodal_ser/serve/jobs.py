@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 STATE, SOUND = "job.json", "sound"
 OPEN = ("arriving", "queued", "running")
 _QUIET = 30.0  # seconds between two pieces of a body at most
+_TIDY = 60.0  # seconds from one look for old jobs to the next, at most
 _log = logging.getLogger(__name__)
 
 
@@ -163,6 +164,15 @@ class Jobs:
             self._over(job, "cancelled")
         elif job.status != "arriving":
             self._remove(job)
+
+    async def forget_in_time(self) -> None:
+        """Removes the jobs that are older than the server keeps them, for as long as it runs."""
+        while True:
+            try:
+                self._forget_old()
+            except OSError as error:
+                _log.error("an old job cannot be removed: %s", error)
+            await asyncio.sleep(min(_TIDY, self._service.settings.jobs_kept_seconds))
 
     def close(self) -> None:
         """Stops the running job, which will be reported as lost."""
