@@ -41,8 +41,12 @@ def list_all_command(corpus: Annotated[str | None, tyro.conf.Positional] = None)
         "splits": {name: scheme.about for name, scheme in SCHEMES.items()},
         "encoders": {name: f"{e.modality}: {e.about}" for name, e in ENCODERS.items()},
         "scores of every table": _described({**METRICS, **OF_PROBABILITIES}),
-        **_trained(),
     }
+    _say_sections(sections)
+    _say_sections(_trained())  # after the others, since importing PyTorch takes seconds
+
+
+def _say_sections(sections: Mapping[str, Mapping[str, str]]) -> None:
     for title, lines in sections.items():
         say(f"\n{title}")
         for name, about in lines.items():
