@@ -308,4 +308,4 @@ def test_the_command_prints_what_was_found(features, runs, tmp_path, capsys):
     assert "audio, pooled: " in out
     assert set(json.loads((tmp_path / "e.json").read_text())["modalities"]) == {"audio", "text"}
     with pytest.raises(SerError, match="no run folder"):
-        explain(Path(tmp_path), features, class_set("common4"))
+        explain(Path(tmp_path), features)

@@ -89,10 +89,8 @@ def explain_command(
     """
     from multimodal_ser.corpora.labels import class_set
     from multimodal_ser.experiments.explain import explain as explained
-    from multimodal_ser.runs.config_file import read_record
 
-    named = labels or read_record(run / "config.json").config.labels.name
-    found = explained(run, features, class_set(named), seed)
+    found = explained(run, features, class_set(labels) if labels else None, seed)
     for line in _lines(found):
         say(line)
     if out is not None:

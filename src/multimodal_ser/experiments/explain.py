@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from multimodal_ser.corpora.labels import ClassSet
+from multimodal_ser.corpora.labels import ClassSet, class_set
 from multimodal_ser.dataset.examples import MODALITIES, Examples, Modality
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError
@@ -68,13 +68,15 @@ class Explanation:
     attention_likeness: float
 
 
-def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Explanation:
+def explain(
+    folder: Path, features: Path, labels: ClassSet | None = None, seed: int = 0
+) -> Explanation:
     """Explains a run over features on its own test rows.
 
     Args:
         folder: the run.
         features: the corpus's features that it was trained on.
-        labels: its class set.
+        labels: the class set; default: the run's own.
         seed: of the random permutations.
 
     Raises:
@@ -90,6 +92,7 @@ def explain(folder: Path, features: Path, labels: ClassSet, seed: int = 0) -> Ex
     task = config.labels.task
     if config.labels.values:
         raise SerError(f"{folder}: predicts attributes, but a class is explained; give another run")
+    labels = labels or class_set(config.labels.name)
     material = load_described(features, labels, config.features, task)
     _check_same(folder, config.features, material)
     rows = read_predictions(folder / PREDICTIONS, config.labels.classes, "test", task)
