@@ -69,6 +69,7 @@ class RunBackend(Backend):
     Attributes:
         record: the run's config.json.
         features: by modality, ``text`` and ``audio``.
+        tuned: files with the changes of encoders that were fine-tuned with the model.
         model: text, its mask, audio, its mask → logits [B, C] and embedding [B, D].
     """
 
@@ -89,11 +90,13 @@ class RunBackend(Backend):
         self.modalities = tuple(
             modality for modality in MODALITIES if modality in read and described.get(modality)
         )
-        if config.train.tune and len(self.tuned) < len(self.modalities):
+        changes = [changes_of(folder, modality) for modality in self.modalities]
+        self.tuned = [file for file in changes if file.is_file()]
+        if config.train.tune and self.tuned != changes:
+            lacking = ", ".join(file.name for file in changes if file not in self.tuned)
             raise EncoderError(
                 f"{folder}: lacks what its encoder learnt in the fine-tuning, without which it "
-                f"would predict something else: {changes_of(folder, self.modalities[0]).name}; "
-                "copy the whole folder of the run"
+                f"would predict something else: {lacking}; copy the whole folder of the run"
             )
         self.features = load_features(folder, described, self.modalities, weights, device)
         card = folder / "README.md"
@@ -114,12 +117,6 @@ class RunBackend(Backend):
             logits = read_out(output.logits.float(), self.record.config.labels.values)
             probabilities: np.ndarray = logits.cpu().numpy()
         return BatchPrediction(probabilities, output.embedding.float().cpu().numpy())
-
-    @property
-    def tuned(self) -> list[Path]:
-        """Files with the changes of encoders that were fine-tuned with the model."""
-        files = (changes_of(self.folder, modality) for modality in self.modalities)
-        return [file for file in files if file.is_file()]
 
     def save(self, folder: Path) -> dict[str, object]:
         """Copies the model and the changes of fine-tuned encoders, but no encoder itself."""

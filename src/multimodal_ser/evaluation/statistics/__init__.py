@@ -11,14 +11,17 @@ from multimodal_ser.evaluation.statistics.clusters import (
 )
 from multimodal_ser.evaluation.statistics.comparisons import (
     Comparison,
+    McNemar,
     Repeats,
     compare,
     compare_apart,
+    holm,
+    mcnemar,
     paired,
     sign_flip,
+    smallest_p,
 )
 from multimodal_ser.evaluation.statistics.means import OfMeans, sums_of
-from multimodal_ser.evaluation.statistics.p_values import McNemar, holm, mcnemar, smallest_p
 
 __all__ = [
     "LEAST_CLUSTERS",
