@@ -100,6 +100,18 @@ def test_numbers_are_kept_without_their_runs(runs, tables, tmp_path):
         write_results([runs / "first"], tables, out)
 
 
+def test_two_experiments_of_one_name_are_refused_and_one_given_twice_is_not(tmp_path):
+    for place in ("runs", "copy"):
+        write_experiment(tmp_path / place / "first", {"audio": (2.0, 1)})
+        (tmp_path / place / "first" / "experiment.json").write_text('{"protocol": "in-domain"}')
+    out, runs = tmp_path / "results.md", tmp_path / "runs"
+    with pytest.raises(SerError, match=r"several experiments are called first: .*copy.first"):
+        write_results([runs, tmp_path / "copy"], None, out)
+    assert not out.exists()
+    write_results([runs, runs / ".." / "runs"], None, out)
+    assert out.read_text(encoding="utf-8").count("## first") == 1
+
+
 @pytest.mark.parametrize(
     "text",
     ["{", "[]", '{"title": "x"}', '{"title": "x", "tables": [{"title": "y"}]}',

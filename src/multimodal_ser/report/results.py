@@ -165,8 +165,19 @@ def read_records(path: Path) -> dict[str, Any]:
 
 
 def _find(runs: Sequence[Path], name: str) -> Path | None:
+    """The folder of an experiment, if it is there.
+
+    Raises:
+        SerError: two folders of runs have an experiment of this name: one would not be shown.
+    """
     places = [folder if folder.name == name else folder / name for folder in runs]
-    return next((place for place in places if place.is_dir()), None)
+    found = {place.resolve(): place for place in places if place.is_dir()}
+    if len(found) > 1:
+        raise SerError(
+            f"several experiments are called {name}: {', '.join(map(str, found.values()))}; rename "
+            "one, or leave its folder out of --runs"
+        )
+    return next(iter(found.values()), None)
 
 
 def _manifest(runs: Sequence[Path], name: str) -> Path:
