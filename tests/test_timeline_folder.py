@@ -362,3 +362,15 @@ def test_shares_of_emotions_add_up_where_speakers_overlap():
     overview.add({"reason": "", "source": "call", "name": "call", "timeline": timeline})
     assert overview.rows[0]["shares"] == [0.5, 0.5, 0]
     assert overview.outliers()[0][0] == 0  # it is all there is
+
+
+def test_the_page_of_very_many_recordings_says_which_its_tables_are_of(monkeypatch):
+    monkeypatch.setattr(tables, "_MOST", 3)
+    timeline = {"duration": 8.0, "speech": [[0.0, 8.0]], "segments": [], "speakers": []}
+    overview = tables.Overview(("fear", "joy"))
+    for name in "abcd":
+        assert "index.csv" not in tables.summary_page(overview, pages=False)
+        overview.add({"reason": "", "source": name, "name": name, "timeline": timeline})
+    page = tables.summary_page(overview, pages=False)
+    assert "Of the first 3 of 4 recordings." in page
+    assert "The first 3 of 4; index.csv has all." in page

@@ -127,6 +127,9 @@ class Overview:
     Args:
         labels: the model's classes, or attributes.
         scale: for attributes, the values that 0 and 1 stand for; None for classes.
+
+    Attributes:
+        rows: the rows of the page's table, which has the first recordings alone.
     """
 
     def __init__(self, labels: Sequence[str], scale: Scale = None) -> None:
@@ -193,7 +196,7 @@ class Overview:
         return f"{s['label']} ({attributes_text(unit, self.scale)})", far
 
     def outliers(self) -> list[tuple[float, dict[str, Any]]]:
-        """The recordings whose shares of emotions differ most from the mean, from 0 to 1."""
+        """Those of `rows` whose shares of emotions differ most from the mean, from 0 to 1."""
         total = max(sum(self.seconds.values()), 1e-9)
         mean = np.array([self.seconds.get(name, 0) / total for name in self.labels])
         off = [(float(np.abs(np.array(row["shares"]) - mean).sum() / 2), row)
