@@ -20,6 +20,7 @@ from made_attack import until
 from made_client import ask
 from made_server import MadePredictor, melody
 from multimodal_ser.config.settings import SAMPLE_RATE
+from multimodal_ser.errors import SerError
 from multimodal_ser.serve import Settings, create_app, serving
 from multimodal_ser.timeline import analyze
 
@@ -114,6 +115,19 @@ def test_errors_of_a_stream_are_reported(served, begin, then, words):
     last = told(socket)[-1]
     assert last["type"] == "error"
     assert words in last["error"]["message"]
+    assert service.streams.open == 0
+
+
+def test_an_error_at_the_end_of_a_stream_is_reported_too(served, monkeypatch):
+    """Such as that of a model of words alone, whose first window is predicted only then."""
+
+    def wordless(waves, texts=None, **how):
+        raise SerError("reads only words")
+
+    address, service = served
+    monkeypatch.setattr(service.predictor, "waves", wordless)
+    *_, last = heard(address, SOUND[: 2 * SAMPLE_RATE], {"format": "f32"})
+    assert last == {"type": "error", "error": {"code": "unreadable", "message": "reads only words"}}
     assert service.streams.open == 0
 
 

@@ -97,11 +97,12 @@ async def live(socket: WebSocket, service: Service) -> None:
         # A client that has its last message may begin its next stream at once.
         await _send(socket, {"type": "timeline", **timeline.as_dict()})
         await socket.close(1000)
-    except RefusedError as error:
+    except SerError as error:
+        status = error.status if isinstance(error, RefusedError) else 422
         with suppress(RuntimeError, WebSocketDisconnect):  # gone, or never accepted
             if socket.application_state.name == "CONNECTED":
-                await _send(socket, {"type": "error", **refusal(error.status, str(error))})
-            await socket.close(CLOSED.get(error.status, 1011))
+                await _send(socket, {"type": "error", **refusal(status, str(error))})
+            await socket.close(CLOSED.get(status, 1011))
     except WebSocketDisconnect:
         pass  # the client has gone
 
@@ -116,10 +117,7 @@ async def _begin(socket: WebSocket, service: Service) -> tuple[Sent, Stream]:
         socket.__dict__.pop("_headers", None)  # starlette caches the headers that it has parsed
     check_key(socket, service.settings)
     sent = Sent.read(message)
-    try:
-        stream = Stream(service.predictor, window=sent.window, hop=sent.hop)
-    except SerError as error:
-        raise RefusedError(422, str(error)) from None
+    stream = Stream(service.predictor, window=sent.window, hop=sent.hop)
     await _send(socket, {"type": "ready", "model": service.predictor.name,
                          "labels": list(service.predictor.labels)})  # fmt: skip
     return sent, stream
@@ -133,10 +131,7 @@ async def _answer(socket: WebSocket, service: Service) -> Timeline:
 
     def push(sound: Samples, last: bool) -> list[Point | Segment]:
         with service.computing.turn(work):
-            try:
-                return stream.push(convert(sound, last))
-            except SerError as error:
-                raise RefusedError(422, str(error)) from None
+            return stream.push(convert(sound, last))
 
     async def hear(sound: Samples, last: bool = False) -> None:
         nonlocal sent_segments
