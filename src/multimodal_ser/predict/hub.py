@@ -48,7 +48,7 @@ def refuse_adapted(predictor: Predictor) -> None:
 
 
 def save(predictor: Predictor, folder: Path) -> Path:
-    """Writes a predictor's three files; see `Predictor.save`."""
+    """Writes a predictor's files; see `Predictor.save`."""
     refuse_adapted(predictor)
     config = predictor.backend.save(folder)
     about = {"kind": config.pop("kind"), "name": predictor.name, "threshold": predictor.threshold}

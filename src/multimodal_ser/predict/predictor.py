@@ -298,6 +298,8 @@ class Predictor:
     def save(self, folder: str | Path) -> Path:
         """Writes model.safetensors, config.json and the card as README.md; `load` reads them.
 
+        Of a run with fine-tuned encoders, also what they have learnt: encoder-audio.safetensors.
+
         Raises:
             SerError: this kind of model cannot be saved (an ONNX file, emotion2vec), or it is
                 adapted to a channel, which is saved by itself.
