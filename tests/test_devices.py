@@ -85,6 +85,15 @@ def test_a_gpu_trains_to_the_scores_of_the_processor(material, planned, method):
     assert scores["cuda"] == pytest.approx(scores["cpu"], abs=0.1)
 
 
+@pytest.mark.parametrize("name", ["emotion2vec-plus-base", "wav2vec2", "whisper-tiny", "bert"])
+def test_an_encoder_is_where_its_network_was_moved_to(name, tmp_path):
+    """A fine-tuned model is moved as a whole; what its encoders compute goes with it."""
+    encoder = load_encoder(name, tiny(name, tmp_path))
+    assert encoder.device == torch.device("cpu")
+    encoder.network.to("meta")
+    assert encoder.device == torch.device("meta")
+
+
 @needs_gpu
 @pytest.mark.parametrize("name", ["emotion2vec-plus-base", "wav2vec2", "whisper-tiny", "bert"])
 def test_a_gpu_encodes_as_the_processor_does(name, tmp_path, monkeypatch):

@@ -88,8 +88,13 @@ class Emotion2Vec:
     ) -> None:
         self.network = network.to(device=device, dtype=dtype)
         self.info, self.layers, self.labels = info, tuple(layers), labels
-        self.device, self.dtype, self.whole = torch.device(device), dtype, WHOLE
+        self.dtype, self.whole = dtype, WHOLE
         self.computes = str(dtype).removeprefix("torch.")
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes: where its network is, which may be moved with a fine-tuned model."""
+        return next(self.network.parameters()).device
 
     def in_int8(self) -> None:
         """Quantises the products of the transformer blocks to 8 bits, but not the convolutions.

@@ -46,13 +46,17 @@ class Sendable:
 
     Attributes:
         network: a module made of one network of transformers, its ``model``.
-        device: where it computes.
-        dtype: in which type.
+        dtype: in which type it computes.
     """
 
     network: Any
-    device: str
     dtype: torch.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes: where its network is, which may be moved with a fine-tuned model."""
+        placed: torch.device = next(self.network.parameters()).device
+        return placed
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """Copies the network as it is, such as with low-rank updates that are being trained."""
@@ -72,7 +76,7 @@ class Sendable:
         self.__dict__.update(state)
         kind, config, parameters = state["network"]
         model: Any = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
-        network = kind(model).to(self.device, self.dtype)
+        network = kind(model).to(next(iter(parameters.values())).device, self.dtype)
         network.load_state_dict(parameters)
         self.network = network.eval().requires_grad_(False)
 

@@ -134,7 +134,7 @@ class PretrainedSpeech(Sendable):
     ) -> None:
         self.network = network.to(device=device, dtype=dtype)
         self.extractor, self.info, self.layers = extractor, info, tuple(layers)
-        self.device, self.dtype, self.whole = device, dtype, WHOLE
+        self.dtype, self.whole = dtype, WHOLE
         # A filter bank needs 400 samples, and a frame two filter banks, 160 samples apart.
         self.least = 560 if network.prepared else network.field
 

@@ -100,7 +100,7 @@ class PretrainedText(Sendable):
     ) -> None:
         self.network = network.to(device=device, dtype=dtype)
         self.tokenizer, self.info, self.layers = tokenizer, info, tuple(layers)
-        self.device, self.dtype, self.prefix = device, dtype, prefix
+        self.dtype, self.prefix = dtype, prefix
         self.most = network.most
 
     @torch.inference_mode()

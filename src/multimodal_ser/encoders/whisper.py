@@ -166,10 +166,15 @@ class Whisper:
         self, network: WhisperEncoder, info: EncoderInfo, layers: Sequence[int], device: str
     ) -> None:
         self.network = network.to(device).eval().requires_grad_(False)
-        self.info, self.layers, self.device = info, layers, device
+        self.info, self.layers = info, layers
         self.filters = torch.from_numpy(mel_filters(network.conv1.in_channels)).float().to(device)
         self.window = torch.hann_window(N_FFT, device=device)
         self.most = len(network.positions) * 2 * HOP  # samples: conv2 halves the mel frames
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes: where its network is, which may be moved with a fine-tuned model."""
+        return self.network.positions.device
 
     @torch.inference_mode()
     def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
@@ -198,8 +203,10 @@ class Whisper:
 
     def inputs(self, items: Sequence[np.ndarray]) -> list[Tensor]:
         """The network's input for each waveform of at most 30 s: its log-mel [mels, T]."""
+        device = self.device
+        self.filters, self.window = self.filters.to(device), self.window.to(device)
         return [
-            log_mel_tensor(torch.from_numpy(item).to(self.device), self.filters, self.window)
+            log_mel_tensor(torch.from_numpy(item).to(device), self.filters, self.window)
             for item in checked_waves(self.info.name, items, LEAST_SAMPLES)
         ]
 
