@@ -20,6 +20,7 @@ from multimodal_ser.encoders.exposure import (
     claims,
     published,
     refuse_emotion_trained,
+    with_stated,
 )
 from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES
 from multimodal_ser.errors import EncoderError
@@ -99,6 +100,30 @@ def test_weights_are_known_by_their_hash_and_by_their_page(tmp_path, monkeypatch
     assert (info.emotion_labels.saw, info.exposure["iemocap"].saw) == ("labels", "labels")
     monkeypatch.setattr("multimodal_ser.encoders.weights._sha256", lambda *a: claims()[5].sha256[0])
     assert load_encoder("mine", folder).info.emotion_labels == claims()[5].seen.emotion_labels
+
+
+def test_what_a_card_and_a_configuration_tell_counts_against_unknown_weights(tmp_path):
+    folder = tiny("wav2vec2", tmp_path)
+    card = folder / "README.md"
+    card.write_text("---\ndatasets:\n- someone/CREMA-D\n- librispeech\n---\n# It\n")
+    info = load_encoder("mine", folder).info
+    assert claim_about("cremad", info.exposure).saw == "labels"
+    assert info.emotion_labels == claim_about("cremad", info.exposure)
+    assert claim_about("meld", info.exposure).saw == "unknown"
+    card.write_text("---\ndatasets: my-emotions\n---\n")
+    info = load_encoder("mine", folder).info
+    with pytest.raises(EncoderError, match=r"--trained-on My_Emotions=no: README.md beside the"):
+        with_stated(info, ["My_Emotions=no"])
+    assert claim_about("meld", with_stated(info, ["meld=no"]).exposure).saw == "no"
+    config = json.loads((folder / "config.json").read_text())
+    for names, saw in ((["neu", "hap", "ang", "sad"], "labels"), (["a", "b"], "unknown")):
+        config["id2label"] = dict(enumerate(names))
+        config["label2id"] = {name: place for place, name in enumerate(names)}
+        (folder / "config.json").write_text(json.dumps(config))
+        assert load_encoder("mine", folder).info.emotion_labels.saw == saw
+    for damaged in ("---\n: [\n---\n", "---\n- a\n---\n", "no head", "---\ndatasets: 7\n---\n"):
+        card.write_text(damaged)
+        assert claim_about("cremad", load_encoder("mine", folder).info.exposure).saw == "unknown"
 
 
 def test_the_commands_refuse_what_may_have_seen_emotions(tmp_path, capsys):

@@ -27,6 +27,10 @@ from multimodal_ser.errors import EncoderError, FeatureError
 DECLARED_CORPORA = ("iemocap", "cremad", "meld", "emodb", "ravdess")
 _CONTAINS = {"emodb2": "emodb"}  # corpus → a corpus in it: who saw that saw most of the larger one
 _TUNED_ON = "tuned_on.json"
+_CARD = "README.md"
+# Beginnings of classes such as angry, hap or valence; of a sentiment only "neutral" is among them.
+_EMOTIONS = ("ang", "hap", "joy", "sad", "neu", "fea", "disg", "surp", "arous", "valen", "domin")
+_LEAST_EMOTIONS = 3
 
 
 @dataclass(frozen=True)
@@ -108,8 +112,42 @@ def _seen_by(name: str, weights: Weights) -> Seen:
     if not corpora:
         # Corpora are listed for an unknown encoder too, so that every result shows the mark.
         corpora = dict.fromkeys(("*", *DECLARED_CORPORA), Exposure("unknown", where))
-    labels = next(iter(tuned.values()), doubted(known.emotion_labels))
-    return Seen({**corpora, **tuned}, labels)
+    listed = _listed_in_card(weights.folder / _CARD)
+    emotional = [claim for name, claim in listed.items() if _plain(name) in DECLARED_CORPORA]
+    told = [*tuned.values(), *_classes_of_config(weights.folder / "config.json"), *emotional]
+    emotions = next(iter(told), doubted(known.emotion_labels))
+    return Seen({**corpora, **listed, **tuned}, emotions)
+
+
+def _listed_in_card(file: Path) -> dict[str, Exposure]:
+    """The data sets that the card beside weights lists; it can only add contamination.
+
+    A list says nothing of what else was in the training, nor whether labels were used: they may
+    have been.
+    """
+    import yaml  # imported here: only the cards of unknown weights are read
+
+    text = file.read_text("utf-8", "replace") if file.is_file() else ""
+    try:
+        head = yaml.safe_load(text.split("---", 2)[1]) if text.startswith("---") else {}
+        sets = head.get("datasets") or ()
+        names = [sets] if isinstance(sets, str) else [str(one) for one in sets]
+    except (yaml.YAMLError, AttributeError, TypeError, IndexError):
+        return {}  # no card in the hub's form
+    source = f"{_CARD} beside the weights lists it among the data sets of their training"
+    return {name.rpartition("/")[2]: Exposure("labels", source) for name in names}
+
+
+def _classes_of_config(file: Path) -> list[Exposure]:
+    """That a network was trained to predict emotions, as the classes in its configuration tell."""
+    try:
+        classes = [str(one) for one in parse_json(file.read_text("utf-8"))["id2label"].values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []  # nothing says that it has classes
+    found = {one for one in _EMOTIONS for name in classes if name.casefold().startswith(one)}
+    if len(found) < _LEAST_EMOTIONS:
+        return []
+    return [Exposure("labels", f"its config.json names its classes: {', '.join(classes)}")]
 
 
 def info_of(
@@ -232,7 +270,7 @@ def with_stated(info: EncoderInfo, items: Sequence[str]) -> EncoderInfo:
     """Adds what the user states about an encoder's training, if nothing else is known.
 
     Raises:
-        EncoderError: it is already known what its training saw.
+        EncoderError: it is already known what its training saw, or that it saw more.
     """
     if not items:
         return info
@@ -242,6 +280,12 @@ def with_stated(info: EncoderInfo, items: Sequence[str]) -> EncoderInfo:
             f"--trained-on: it is already known what the training of {info.name} saw "
             f"({info.emotion_labels.source}); leave --trained-on out"
         )
+    for corpus, said in seen.corpora.items():
+        known = claim_about(corpus, info.exposure)
+        if known and known.saw == "labels" != said.saw:
+            raise EncoderError(
+                f"--trained-on {corpus}={said.saw}: {known.source}; leave that statement out"
+            )
     corpora = {**info.exposure, **seen.corpora}
     return replace(info, exposure=corpora, emotion_labels=seen.emotion_labels)
 

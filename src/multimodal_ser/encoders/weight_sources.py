@@ -22,7 +22,7 @@ _TRANSFORMERS = (*_SAFETENSORS, "pytorch_model.bin", "pytorch_model.bin.index.js
 _BESIDE = (
     "config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json",
     "vocab.txt", "vocab.json", "merges.txt", "spm.model", "sentencepiece.bpe.model",
-    "added_tokens.json", "special_tokens_map.json",
+    "added_tokens.json", "special_tokens_map.json", "README.md",
 )  # fmt: skip
 
 
