@@ -29,7 +29,7 @@ _CONTAINS = {"emodb2": "emodb"}  # corpus → a corpus in it: who saw that saw m
 _TUNED_ON = "tuned_on.json"
 _CARD = "README.md"
 # Beginnings of classes such as angry, hap or valence; of a sentiment only "neutral" is among them.
-_EMOTIONS = ("ang", "hap", "joy", "sad", "neu", "fea", "disg", "surp", "arous", "valen", "domin")
+_EMOTIONS = ("ang", "hap", "joy", "sad", "neu", "fea", "disg", "surp", "arous", "valen", "dom")
 _LEAST_EMOTIONS = 3
 
 
