@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
         raise EncoderError(f"{name}: {file} cannot be read ({error}); fetch it again") from error
 
 
-def _check_no_other_weights(name: str, weights: Weights) -> None:
+def _check_no_other_weights(name: str, weights: Weights, config: Mapping[str, Any]) -> None:
     """Raises EncoderError if transformers would read other weights than those of the hash.
 
     What a training saw is looked up by that hash: with an adapter beside the published weights, a
@@ -113,7 +113,7 @@ def _check_no_other_weights(name: str, weights: Weights) -> None:
             "merge it into the weights with peft, merge_and_unload().save_pretrained(FOLDER), and "
             "give that folder, or take the file away to have the weights without it"
         )
-    other = _config(name, weights.folder).get("transformers_weights")
+    other = config.get("transformers_weights")
     if other not in (None, weights.file.name):
         raise EncoderError(
             f"{name}: {weights.folder / 'config.json'} says transformers_weights {other!r}, and "
@@ -138,13 +138,14 @@ def pretrained(name: str, weights: Weights, allowed: tuple[str, ...]) -> Any:
             message names the parameters.
     """
     wanted = weight_source(name).kind
-    kind = kind_of(name, weights.folder)
+    config = _config(name, weights.folder)
+    kind = config.get("model_type")
     if kind not in ((wanted,) if wanted else allowed):
         raise EncoderError(
             f"{name}: {weights.folder / 'config.json'} says model_type {kind!r}; allowed: "
             f"{', '.join(map(repr, (wanted,) if wanted else allowed))}; {how_to_get(name)}"
         )
-    _check_no_other_weights(name, weights)
+    _check_no_other_weights(name, weights, config)
     # transformers initialises missing parameters at random and only logs it: features of such a
     # network would look plausible and be worthless. Every difference is therefore an error.
     model, report = _loaded(name, weights)
