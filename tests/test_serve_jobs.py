@@ -69,13 +69,10 @@ def test_a_job_is_done_and_fetched_in_the_commands_formats(tmp_path):
 
 
 def test_a_result_is_removed_in_time_though_nobody_asks(tmp_path):
-    with served(tmp_path, jobs_kept_seconds=1.5) as here, httpx.Client(base_url=here) as http:
+    kept = {"jobs_kept_seconds": 1.5}
+    with served(tmp_path, **kept) as here, httpx.Client(base_url=here, timeout=60) as http:
         job = http.post("/v1/jobs", content=WAV, headers=TYPE).json()["id"]
-        for _ in range(400):  # without a request, which might remove it
-            if not (tmp_path / job).exists():
-                break
-            time.sleep(0.05)
-        assert not (tmp_path / job).exists()
+        until(lambda: not (tmp_path / job).exists())  # without a request, which might remove it
         assert http.get(f"/v1/jobs/{job}").status_code == 404
 
 
