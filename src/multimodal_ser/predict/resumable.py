@@ -80,16 +80,14 @@ class PredictedChunk(NamedTuple):
 
 def identity(predictor: Any, *settings: object) -> str:
     """Identifies model and settings: it differs for other models, channels or versions."""
-    channel, backend = predictor.channel, getattr(predictor, "backend", None)
-    encoder = getattr(getattr(backend, "encoder", None), "info", None)  # of emotion2vec+
+    channel = predictor.channel
     parts = (
         version("multimodal-ser"), *settings, predictor.name, predictor.labels, predictor.threshold,
         getattr(predictor, "card", ""), channel and channel.shift.tobytes(),
-        encoder and encoder.weights,
     )  # fmt: skip
     found = hashlib.sha256(repr(parts).encode())
     # Models that were trained or exported in different ways may have the same name and card.
-    for file in _model_files(backend):
+    for file in _model_files(getattr(predictor, "backend", None)):
         with content(file) as view:
             found.update(view)
     return found.hexdigest()[:16]
