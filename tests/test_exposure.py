@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from importlib.resources import files
+from itertools import pairwise
 
 import pytest
 
@@ -121,7 +122,11 @@ def test_what_a_card_and_a_configuration_tell_counts_against_unknown_weights(tmp
         config["label2id"] = {name: place for place, name in enumerate(names)}
         (folder / "config.json").write_text(json.dumps(config))
         assert load_encoder("mine", folder).info.emotion_labels.saw == saw
-    for damaged in ("---\n: [\n---\n", "---\n- a\n---\n", "no head", "---\ndatasets: 7\n---\n"):
+    # each list holds the one before it ten times: written out, the last is of 10^14 characters
+    lists = [f"{b}: &{b} [{', '.join(10 * [f'*{a}'])}]" for a, b in pairwise("abcdefghijklmno")]
+    bomb = "\n".join(["---", "a: &a x", *lists, "datasets: [*o]", "---", ""])
+    broken = ("---\n: [\n---\n", "---\n- a\n---\n", "no head", "---\ndatasets: 7\n---\n")
+    for damaged in (*broken, bomb):
         card.write_text(damaged)
         assert claim_about("cremad", load_encoder("mine", folder).info.exposure).saw == "unknown"
 

@@ -131,7 +131,7 @@ def _listed_in_card(file: Path) -> dict[str, Exposure]:
     try:
         head = yaml.safe_load(text.split("---", 2)[1]) if text.startswith("---") else {}
         sets = head.get("datasets") or ()
-        names = [sets] if isinstance(sets, str) else [str(one) for one in sets]
+        names = [sets] if isinstance(sets, str) else [one for one in sets if isinstance(one, str)]
     except (yaml.YAMLError, AttributeError, TypeError, IndexError):
         return {}  # no card in the hub's form
     source = f"{_CARD} beside the weights lists it among the data sets of their training"
