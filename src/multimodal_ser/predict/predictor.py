@@ -186,7 +186,7 @@ class Predictor:
         batch_size: int = BATCH,
         sample_rate: int | None = None,
     ) -> Iterator[Prediction | SerError]:
-        """Like `stream`, for callers that say themselves if words are missing; sample_rate in Hz."""
+        """Like `stream`, for callers that say if words are missing; sample_rate in Hz."""
         checked_batch(batch_size)
         given: Iterable[str | None] = repeat(None)
         if texts is not None:
