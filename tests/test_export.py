@@ -207,10 +207,8 @@ def test_a_model_of_attributes(weights, tmp_path):
     assert (found.scale, [*found.attributes]) == ((1.0, 5.0), ["arousal", "valence"])
 
 
-@pytest.mark.parametrize(
-    ("kind", "tokens"),
-    [pytest.param("cross_attention", 4, marks=pytest.mark.slow), ("text", 1)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "tokens"), [("cross_attention", 4), ("text", 1)])
 def test_a_run_that_reads_words_in_one_file(kind, tokens, weights, tmp_path):
     modalities = ("text",) if kind == "text" else ("text", "audio")
     run = made_run(tmp_path / "run", weights["root"], modalities, kind, tokens)
@@ -228,7 +226,9 @@ def test_a_run_that_reads_words_in_one_file(kind, tokens, weights, tmp_path):
     assert told.stdout.split() == ["[]"]
 
 
-@pytest.mark.parametrize("kind", ["cross_attention", "text", *BASELINES])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("cross_attention", marks=pytest.mark.slow), "text", *BASELINES]
+)
 def test_a_head_on_features(kind, weights, tmp_path):
     modalities = ("text",) if kind == "text" else ("text", "audio")
     model = load(made_run(tmp_path / "run", weights["root"], modalities, kind), weights=weights)

@@ -310,6 +310,7 @@ PARENT = """
 """
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_killed_parent(tmp_path):
     (tmp_path / "parent.py").write_text(textwrap.dedent(PARENT))
     process = subprocess.Popen(

@@ -302,6 +302,7 @@ def meeting(count, keys=6, words=4):
     return Examples(tuple(map(str, range(count))), *sides, bit ^ bits[rows, key])
 
 
+@pytest.mark.slow
 def test_attention_finds_coinciding_words_and_sounds_where_pooling_cannot():
     examples = meeting(3000)
     parts = [examples.take(range(*ends)) for ends in ((0, 2100), (2100, 2400), (2400, 3000))]

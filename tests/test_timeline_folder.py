@@ -71,6 +71,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.slow
 def test_two_thousand_of_one_name_are_resumed_to_the_same_bytes(tmp_path, monkeypatch):
     names = [f"{k // 100:02d}/{k % 100:02d}/call.wav" for k in range(2_000)]
     for name in names:
