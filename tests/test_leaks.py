@@ -23,7 +23,7 @@ from multimodal_ser.features import extract
 from multimodal_ser.splits import make_split
 from multimodal_ser.splits.cautions import cautions, cautions_of_folds
 from multimodal_ser.splits.folds import Fold, Split, read_split, write_split
-from multimodal_ser.splits.leaks import shared_between
+from multimodal_ser.splits.leaks import copies_by_name, shared_between
 from test_check import CHANGES, speech
 from test_emobox import cremad_row, write_fold
 from test_extract import FakeEncoder
@@ -315,3 +315,11 @@ def test_noise_of_one_kind_is_no_copy(tmp_path):
     for row in rows:
         soundfile.write(row.audio, draw.normal(0, 0.1, 32_000), 16_000)
     assert domain(rows, tmp_path)[1].leaks == ()
+
+
+@pytest.mark.parametrize("end", ["!", "_left", "x2y"])
+def test_a_name_with_many_digits_is_read_at_once(end):
+    """If digits could be divided in several ways, this would not end."""
+    row = made_rows(1)[0]
+    rows = [replace(row, id=f"mine/a_noise{digits}{end}") for digits in ("1" * 80, "-1" * 40)]
+    assert list(copies_by_name(rows)) == []

@@ -16,9 +16,11 @@ from multimodal_ser.corpora.utterance import ABSENT, GROUPS, Utterance
 from multimodal_ser.errors import SplitError
 from multimodal_ser.splits.folds import PARTS, Fold
 
+# A number after another needs a unit or a sign between them, `(?!\d)`: if digits could be divided
+# in several ways, the search would try them all, and would not end on a name of forty digits.
 _CHANGE = (
     r"(?:augment(?:ed|ation)?|aug|nois[ey]|speed|sp(?=\d)|tempo|pitch|stretch(?:ed)?|reverb(?:ed)?|rir"
-    r"|vol(?:ume)?|gain|shift(?:ed)?|vtlp|copy)(?:[-_]?[-+]?\d[\d.]*(?:db|hz|x)?)*"
+    r"|vol(?:ume)?|gain|shift(?:ed)?|vtlp|copy)(?:(?:[-_][-+]?|\+)?\d[\d.]*(?:db|hz|x|(?!\d)))*"
 )
 _ALTERED_END = re.compile(rf"(.+?)(?:[-_. ]+{_CHANGE})+", re.IGNORECASE)
 _ALTERED_BEGINNING = re.compile(rf"(?:{_CHANGE}[-_. ]+)+(.+)", re.IGNORECASE)
