@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -82,6 +82,22 @@ class Encoder(Protocol):
     def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
         """Encodes a batch; an item's result does not depend on the others in the batch."""
         ...
+
+
+class Placed:
+    """An encoder that computes where its network is, which may be moved with a fine-tuned model.
+
+    Attributes:
+        network: has parameters.
+    """
+
+    network: Any
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the network."""
+        placed: torch.device = next(self.network.parameters()).device
+        return placed
 
 
 def computed_in(encoder: Encoder) -> str:

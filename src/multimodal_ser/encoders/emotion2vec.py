@@ -27,6 +27,7 @@ from multimodal_ser.encoders.base import (
     COMPUTE_DTYPES,
     EncoderInfo,
     Piece,
+    Placed,
     between_passes,
     check_finite,
     checked_waves,
@@ -67,7 +68,7 @@ def frame_times(frames: int) -> np.ndarray:
     return (np.arange(frames) * STRIDE + FIELD / 2) / SAMPLE_RATE
 
 
-class Emotion2Vec:
+class Emotion2Vec(Placed):
     """emotion2vec with the interface of `Encoder`: waveforms → frames.
 
     Attributes:
@@ -90,11 +91,6 @@ class Emotion2Vec:
         self.info, self.layers, self.labels = info, tuple(layers), labels
         self.dtype, self.whole = dtype, WHOLE
         self.computes = str(dtype).removeprefix("torch.")
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes: where its network is, which may be moved with a fine-tuned model."""
-        return next(self.network.parameters()).device
 
     def in_int8(self) -> None:
         """Quantises the products of the transformer blocks to 8 bits, but not the convolutions.

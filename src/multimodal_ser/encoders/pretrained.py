@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from multimodal_ser.common.files import parse_json
+from multimodal_ser.encoders.base import Placed
 from multimodal_ser.encoders.weights import Weights, how_to_get, weight_source
 from multimodal_ser.errors import EncoderError, some_of
 
@@ -38,7 +39,7 @@ _HEADS = re.compile(
 _UNUSED = re.compile(r"(^|\.)(masked_spec_embed|pooler\.(dense\.)?\w+)$")
 
 
-class Sendable:
+class Sendable(Placed):
     """An encoder that can be pickled, and so be sent to the processes of a cluster.
 
     Its network cannot be pickled itself: torch refuses weight normalisation, and transformers adds
@@ -49,14 +50,7 @@ class Sendable:
         dtype: in which type it computes.
     """
 
-    network: Any
     dtype: torch.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes: where its network is, which may be moved with a fine-tuned model."""
-        placed: torch.device = next(self.network.parameters()).device
-        return placed
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """Copies the network as it is, such as with low-rank updates that are being trained."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.base import (
     EncoderInfo,
+    Placed,
     between_passes,
     checked_waves,
     chosen_layers,
@@ -159,7 +160,7 @@ def block_outputs(
     return outputs
 
 
-class Whisper:
+class Whisper(Placed):
     """Whisper's encoder with the interface of `Encoder`: waveforms → frames."""
 
     def __init__(
@@ -170,11 +171,6 @@ class Whisper:
         self.filters = torch.from_numpy(mel_filters(network.conv1.in_channels)).float().to(device)
         self.window = torch.hann_window(N_FFT, device=device)
         self.most = len(network.positions) * 2 * HOP  # samples: conv2 halves the mel frames
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes: where its network is, which may be moved with a fine-tuned model."""
-        return self.network.positions.device
 
     @torch.inference_mode()
     def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
