@@ -188,13 +188,14 @@ def _explained_errors(path: Path, *places: Path) -> Iterator[None]:
         raise SerError(f"{path}: cannot be written ({reason}); {_remedy(error.errno)}") from error
 
 
-def is_full(error: BaseException) -> bool:
-    """Whether a disk or quota is full: nothing else that is written there would succeed either.
+def is_of_system(error: BaseException) -> bool:
+    """Whether all other work would meet an error, too: one of the system, such as a full disk.
 
-    >>> is_full(OSError(errno.ENOSPC, "No space left on device")), is_full(OSError("other"))
+    >>> is_of_system(OSError("such as a lost network drive")), is_of_system(SerError("of one run"))
     (True, False)
     """
-    return any(getattr(one, "errno", None) in _FULL for one in (error, error.__cause__))
+    full = getattr(error.__cause__, "errno", None) in _FULL  # which has been told in our words
+    return isinstance(error, OSError) or full
 
 
 def _remedy(code: int | None) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from multimodal_ser.common.files import is_full
+from multimodal_ser.common.files import is_of_system
 from multimodal_ser.errors import SerError, counted
 from multimodal_ser.experiments.fitting import RunContext, make_run
 from multimodal_ser.experiments.plans import Plan
@@ -45,7 +45,7 @@ def try_run(context: RunContext, item: Plan) -> Path | Failure:
     try:
         return make_run(context, item)
     except Exception as error:
-        if isinstance(error, OSError) or is_full(error):
+        if is_of_system(error):
             raise
         return Failure(item.config.folder, error, traceback.format_exc())
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from multimodal_ser.common.files import is_full, write_file
+from multimodal_ser.common.files import is_of_system, write_file
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import import_extra
@@ -154,8 +154,7 @@ class _Search:
             try:
                 study.tell(trial, self._loss(fold, knobs))
             except Exception as error:
-                # every other setting would meet an error of the system, too
-                if isinstance(error, OSError) or is_full(error):
+                if is_of_system(error):
                     raise
                 # a rerun would meet the setting's own error again, and never end
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
