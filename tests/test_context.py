@@ -24,7 +24,7 @@ from multimodal_ser.encoders.base import InContext
 from multimodal_ser.encoders.pretrained_text import PretrainedText
 from multimodal_ser.errors import EncoderError, FeatureError
 from multimodal_ser.features import FeatureStore, extract
-from multimodal_ser.features.content import in_context
+from multimodal_ser.features.content import doubt_of_order, in_context
 from multimodal_ser.report import summarise, text_table
 from multimodal_ser.report.layout import markdown_table
 
@@ -56,6 +56,21 @@ def test_turns_follow_their_numbers_whatever_the_order_of_the_manifest():
     found = {row.id: row.text for row in in_context(shuffled, 2)}
     assert found["mine/d_utt10"] == "A: Turn 8. B: Turn 9. A: Turn 10."
     assert [row.id for row in in_context(shuffled, 2)] == [row.id for row in shuffled]
+
+
+def test_letters_in_ids_do_not_decide_who_speaks_first():
+    # RESD's ids end in the emotion's letter and the turn, others in the speaker's and the turn
+    keys = ("h_000", "a_010", "h_020", "a_030")
+    rows = [replace(one, id=f"mine/d_{k}") for one, k in zip(dialogue(), keys, strict=False)]
+    found = {row.id: row.text for row in in_context(rows[::-1], 3)}
+    words = dict(zip(keys, WORDS, strict=False))
+    before = f"B: {words['h_000']} A: {words['a_010']} B: {words['h_020']}"
+    assert found["mine/d_a_030"] == f"{before} A: {words['a_030']}"
+    assert found["mine/d_h_000"] == f"A: {words['h_000']}"
+    assert not doubt_of_order(rows)
+    same = [replace(rows[1], id="mine/d_a_000"), *rows]
+    assert "in 1 dialogue, such as that of 'mine/d_a_000' and" in doubt_of_order(same)
+    assert not doubt_of_order([replace(row, start=float(n)) for n, row in enumerate(same)])
 
 
 def test_turns_of_iemocap_follow_their_times(tmp_path):

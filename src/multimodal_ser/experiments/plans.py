@@ -17,7 +17,7 @@ from multimodal_ser.dataset.tasks import attributes_of
 from multimodal_ser.dataset.views import check_single_tokens
 from multimodal_ser.encoders.whisper import WHISPER_SIZES
 from multimodal_ser.errors import SerError, one_of
-from multimodal_ser.features.content import context_notes, turns_of
+from multimodal_ser.features.content import context_notes, doubt_of_order, turns_of
 from multimodal_ser.models.fusion import MODELS, reads_dialogue
 from multimodal_ser.runs.model_file import own_code
 from multimodal_ser.splits.folds import Fold, Split
@@ -111,6 +111,8 @@ def plan_runs(
     """
     for name in models:
         check_model(name, material)
+    if any(map(reads_dialogue, models)) and (doubt := doubt_of_order(material.utterances)):
+        _log.warning("%s", doubt)
     asked = loss_for(material.task, schedule.loss)
     # The default loss of classes is recorded as None, whether it was named or not: both are the
     # same run, and the names of runs from before there was a choice stay valid.

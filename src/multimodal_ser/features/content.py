@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice, pairwise
 from pathlib import Path
 from string import ascii_uppercase
 
@@ -36,7 +37,7 @@ from multimodal_ser.corpora.utterance import (
     write_manifest,
 )
 from multimodal_ser.encoders.base import InContext
-from multimodal_ser.errors import FeatureError, SerError
+from multimodal_ser.errors import FeatureError, SerError, counted
 from multimodal_ser.features.pool import ModalityName
 from multimodal_ser.features.store import FeatureStore
 
@@ -107,11 +108,37 @@ def context_notes(before: int, after: int, what: str = "words") -> list[str]:
     return [f"the {what} of {amounts} are read too"] if amounts else []
 
 
-def _order(row: Utterance) -> tuple[float, list[tuple[int, str]]]:
-    """Sort key of a turn: its start time if it is known, then its id with numbers as numbers."""
+def doubt_of_order(rows: Sequence[Utterance]) -> str:
+    """Says in how many dialogues it is not known who speaks first; empty if it is known in all.
+
+    >>> rows = [Utterance(f"a/{key}", "a", "joy", dialogue="d") for key in ("F000", "M000", "F001")]
+    >>> doubt_of_order(rows)[:55]
+    'the order of the utterances is not known in 1 dialogue,'
+    >>> doubt_of_order(rows[::2])
+    ''
+    """
+    # of each dialogue, the first two that may be the other way round
+    unsure: list[tuple[Utterance, Utterance]] = []
+    for turns in turns_of(rows):
+        equal = (p for p in pairwise(turns) if _order(p[0])[:2] == _order(p[1])[:2])
+        unsure += islice(equal, 1)
+    if not unsure:
+        return ""
+    one, other = unsure[0]
+    return (
+        f"the order of the utterances is not known in {counted(len(unsure), 'dialogue')}, such as "
+        f"that of {one.id!r} and {other.id!r}, whose times and numbers in their ids are the same: "
+        "what is read as said before may be said later; add a column start"
+    )
+
+
+def _order(row: Utterance) -> tuple[float, list[int], str]:
+    """Sort key of a turn: its start time if it is known, then the numbers in its id, then the id.
+
+    Letters come last, since they often tell who speaks: F_000, M_001, F_002.
+    """
     start = row.extra.get("dialogue_start", row.start)
-    parts = re.findall(r"\d+|\D+", row.id)
-    return start or 0.0, [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    return start or 0.0, [int(number) for number in re.findall(r"\d+", row.id)], row.id
 
 
 def _joined(row: Utterance, before: Sequence[Utterance], after: Sequence[Utterance]) -> InContext:

@@ -28,6 +28,7 @@ from multimodal_ser.features.content import (
     changed,
     check_numbers,
     digest,
+    doubt_of_order,
     in_context,
     inputs_of,
     keep_manifest,
@@ -162,6 +163,8 @@ def _in_context(
             f"{encoder.info.name} does not read utterances in context; --context is for encoders "
             "of words that transformers reads, such as minilm"
         )
+    if doubt := doubt_of_order([row for row in utterances if row.text]):
+        _log.warning("%s", doubt)
     return in_context(utterances, before, after)
 
 
