@@ -67,6 +67,21 @@ def test_two_settings_of_one_model_are_two_rows(tmp_path):
     ]
 
 
+def test_systems_that_differ_in_the_content_of_their_features_are_rows_of_their_own(tmp_path):
+    for number, (rate, content) in enumerate([(0.001, "aa"), (0.002, "aa"), (0.001, "bb")]):
+        audio = {"encoder": "x", "tokens": 32, "content": content}
+        settings = {
+            "features": {"audio": audio, "text": None},
+            "train": {"learning_rate": rate, "network": {}},
+        }
+        write_experiment(tmp_path, {"audio": (2.0, 1)}, hash8=f"{number:08d}", **settings)
+    assert sorted(row.name for row in summarise(tmp_path).rows) == [
+        "audio (content aa, learning_rate 0.001)",
+        "audio (content aa, learning_rate 0.002)",
+        "audio (content bb, learning_rate 0.001)",
+    ]
+
+
 def test_the_same_run_twice_is_an_error(tmp_path):
     write_run(tmp_path, "audio", 0, 0)
     write_run(tmp_path, "audio", 0, 0, hash8="ffff0000")

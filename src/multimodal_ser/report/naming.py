@@ -135,7 +135,9 @@ def full_name(kind: str, share: Share | None, own: Mapping[str, str], alike: Seq
     name = kind if share is None else f"{kind}, {share}"
     keys = sorted({key for other in alike for key in other})
     differ = [key for key in keys if len({other.get(key) for other in alike}) > 1]
-    # a hash tells a reader something only where nothing else does
-    shown = [key for key in differ if not key.endswith(".content")] or differ
+    # a hash tells a reader something only where nothing else tells the systems apart
+    plain = [key for key in differ if not key.endswith(".content")]
+    told_apart = {tuple(other.get(key) for key in plain) for other in alike}
+    shown = plain if len(told_apart) == len(alike) else differ
     differing = [f"{key.rsplit('.', 1)[-1]} {own.get(key, 'none')}" for key in shown]
     return f"{name} ({', '.join(differing)})" if differing else name
