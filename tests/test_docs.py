@@ -242,6 +242,22 @@ def test_what_sentences_name_exists(capsys):
             assert (ROOT / file).is_file(), (page, file)
 
 
+def test_the_tests_that_the_pages_name_exist():
+    """`test_x.py::test_y`, and `::test_z` of the file that was named last."""
+    named = 0
+    for page in (*PAGES, *UNREAD, "docs/design.md"):
+        file = ""
+        for module, test in re.findall(
+            r"`(?:tests/)?(test_\w+\.py)?(?:::(\w+))?`", (ROOT / page).read_text(encoding="utf-8")
+        ):
+            file = module or file
+            if module or test:
+                text = (ROOT / "tests" / file).read_text(encoding="utf-8")
+                assert f"def {test}" in text, (page, file, test)
+                named += 1
+    assert named > 50
+
+
 def test_every_page_is_read():
     docs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")}
     unread = docs - set(PAGES) - set(UNREAD)
