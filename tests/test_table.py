@@ -216,6 +216,7 @@ def segments(folder: Path, header: str, cells: list[str], **options: Any) -> Cor
         ("onset,offset,duration", [f"{cell},0.5" for cell in SEGMENTS]),
         ("onset,duration", ["0.0,0.5", "0.5,0.5", "1.0,0.5"]),
         ("offset,duration", ["0.0,0.5", "0.5,0.5", "1.0,0.5"]),
+        ("start,length,duration", ["0.0,3,0.5", "0.5,2,0.5", "1.0,7,0.5"]),  # in words
         ("xmin,xmax", SEGMENTS),
         ("start_ms,end_ms", ["0,500", "500,1000", "1000,1500"]),
         ("Start (s),End (s)", SEGMENTS),
@@ -226,7 +227,17 @@ def segments(folder: Path, header: str, cells: list[str], **options: Any) -> Cor
 def test_stretches_under_the_names_in_use(tmp_path: Path, columns: str, cells: list[str]) -> None:
     corpus = segments(tmp_path, columns, cells)
     assert [(row.start, row.end) for row in corpus.utterances] == STRETCHES
-    assert all(row.extra.keys() <= {"duration"} for row in corpus.utterances)
+    assert all(row.extra.keys() <= {"duration", "length"} for row in corpus.utterances)
+
+
+def test_a_length_that_is_no_duration_is_told_or_kept_as_it_is(tmp_path: Path) -> None:
+    corpus = segments(tmp_path, "start,len", ["0,0.5", "0.5,0.5"])
+    assert corpus.utterances[1].end == 1.0
+    assert "note: the column 'len' was read as the length of each segment" in corpus.left_out
+    (one,) = read(tmp_path / "t.csv", "audio,emotion,length\nlong.wav,joy,short\n").utterances
+    assert one.extra == {"length": "short"}
+    with pytest.raises(SerError, match=r"from is 'Ann'; .*--columns start=none"):
+        read(tmp_path / "t.csv", "audio,emotion,from,to\nlong.wav,joy,Ann,Bob\n")
 
 
 @pytest.mark.parametrize("columns", ["von,bis", "t1,t2", "a,b"])

@@ -31,7 +31,7 @@ SPELLINGS = {
     "dominance": "emodom", "votes": "",
 }  # fmt: skip
 NONE = "none"  # as a column's name: the table has no such column
-_LENGTHS = ("duration", "dur", "length", "len")
+_LENGTHS = ("duration", "dur", "length", "len")  # the last ones may also count words
 _UNITS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0,
           "ms": 1e-3, "msec": 1e-3, "millis": 1e-3, "milliseconds": 1e-3}  # fmt: skip
 # Times in these units need a sampling or frame rate that the table may not give.
@@ -46,7 +46,8 @@ _TIMELY = re.compile(
     r"time|start|begin|onset|stop|finish|offset|anfang|d[ée]but|inicio|(\b|_)m?s(ec)?\b"
 )
 _CLOCK = re.compile(r"(?:(?:(\d+) days? )?(\d+):)?(\d+):(\d+(?:[.,]\d+)?)")
-_VOTE = re.compile(r"\s*([^\s:,;][^:,;]*?)\s*:\s*(\d+(?:\.\d+)?)\s*[,;]?")
+# In 1:3,2:4 the comma stands between two votes, in anger:1,5 joy:2 in a number.
+_VOTE = re.compile(r"\s*([^\s:,;][^:,;]*?)\s*:\s*(\d+(?:[.,]\d+)?)(?!\w|\s*:)\s*[,;]?")
 _NUMBER = re.compile(r"\d+(?:[.,]\d*)?(?:[eE][-+]?\d+)?|[.,]\d+")
 
 
@@ -103,7 +104,8 @@ def understood(where: str, columns: Sequence[str], given: Sequence[str] = ()) ->
             )
         for name in fitting:
             named[ours], scale[ours] = name, _unit(name)[1]
-    length = next((name for name in free if _unit(name)[0] in _LENGTHS), None)
+    lengths = [name for word in _LENGTHS for name in free if _unit(name)[0] == word]
+    length = next(iter(lengths), None)
     if length and "end" in named and "start" not in named and _unit(named["end"])[0] == "offset":
         # "offset" is read as the end of a segment, but beside a duration it is the start
         named["start"], scale["start"] = named.pop("end"), scale.pop("end")
@@ -112,6 +114,8 @@ def understood(where: str, columns: Sequence[str], given: Sequence[str] = ()) ->
     notes = [
         f"the column {name!r} was read as {ours}" for ours, name in named.items() if name != ours
     ]
+    if length and "start" in named and "end" not in named and length != _LENGTHS[0]:
+        notes.append(f"the column {length!r} was read as the length of each segment")
     absent = frozenset(ours for ours, theirs in stated.items() if theirs == NONE)
     return Meaning(named, scale, absent, length, notes)
 
@@ -181,7 +185,10 @@ def seconds(where: str, name: str, cell: Any, scale: float = 1.0) -> float | Non
             value = _number(cell)
     value *= scale
     if not (math.isfinite(value) and value >= 0):
-        raise SerError(f"{where}: {name} is {cell!r}; allowed: seconds, 0 or more, such as 1.25")
+        raise SerError(
+            f"{where}: {name} is {cell!r}; allowed: seconds, 0 or more, such as 1.25; if the "
+            f"column is no time, leave it out with --columns, such as --columns start={NONE}"
+        )
     return value
 
 
@@ -219,9 +226,11 @@ def votes(where: str, column: str, cell: Any) -> dict[str, float]:
 
     >>> votes("t.csv:2", "votes", "anger:2 no agreement:2 anger:1")
     {'anger': 3.0, 'no agreement': 2.0}
+    >>> votes("t.csv:2", "votes", "1:3,2:4"), votes("t.csv:2", "votes", "anger:1,5 joy:2")
+    ({'1': 3.0, '2': 4.0}, {'anger': 1.5, 'joy': 2.0})
     """
     if isinstance(cell, str) and not _VOTE.sub("", cell).strip():
-        given = [(word, float(count)) for word, count in _VOTE.findall(cell)]  # or one per rater
+        given = [(word, _number(count)) for word, count in _VOTE.findall(cell)]  # or one per rater
         cell = {word: sum(count for own, count in given if own == word) for word, _ in given}
     if not isinstance(cell, dict):
         raise SerError(
@@ -248,7 +257,7 @@ def check_times(where: str, cells: Cells, meaning: Meaning) -> list[str]:
         return []
     known = {*meaning.column.values(), meaning.length}
     values = {
-        name: [_as_number(row.get(name)) for _, row in cells.rows]
+        name: [as_number(row.get(name)) for _, row in cells.rows]
         for name in cells.columns
         if name not in known
     }
@@ -293,10 +302,10 @@ def asked_of_speakers(cells: Cells, meaning: Meaning) -> list[str]:
     ]
 
 
-def _as_number(cell: Any) -> float:
+def as_number(cell: Any, scale: float = 1.0) -> float:
     """Returns a cell as seconds, and -1 if it is empty or anything else."""
     try:
-        number = seconds("", "", cell)
+        number = seconds("", "", cell, scale)
     except SerError:
         return -1.0
     return -1.0 if number is None else number

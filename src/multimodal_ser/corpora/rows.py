@@ -25,6 +25,7 @@ from multimodal_ser.corpora.columns import (
     NONE,
     SPELLINGS,
     Meaning,
+    as_number,
     asked_of_speakers,
     check_times,
     rating,
@@ -277,7 +278,7 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
         split=words["split"],
         attributes=attributes,
         votes=votes,
-        extra=_extra(table.meaning, row, whole=start is None and end is None, where=where),
+        extra=_extra(table.meaning, row, whole=start is None and end is None),
     )
 
 
@@ -341,14 +342,16 @@ def _stretch(
     return start, end
 
 
-def _extra(meaning: Meaning, row: Mapping[str, Any], *, whole: bool, where: str) -> dict[str, Any]:
+def _extra(meaning: Meaning, row: Mapping[str, Any], *, whole: bool) -> dict[str, Any]:
     """Returns the other columns; a whole recording's length becomes ``duration`` in seconds."""
     known = {*meaning.column.values()}
     extra = {key: cell for key, cell in row.items() if key not in known and cell not in ("", None)}
     if whole and meaning.length in extra:
         cell = extra.pop(meaning.length)
-        if not (isinstance(cell, str) and is_missing(cell)):
-            extra["duration"] = seconds(where, meaning.length, cell, meaning.scale["length"])
+        if (length := as_number(cell, meaning.scale["length"])) >= 0:
+            extra["duration"] = length
+        elif not is_missing(str(cell)):  # a word, such as short
+            extra[meaning.length] = cell
     return extra
 
 
