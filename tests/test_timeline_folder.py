@@ -79,7 +79,7 @@ def test_two_thousand_of_one_name_are_resumed_to_the_same_bytes(tmp_path, monkey
         (tmp_path / "in" / name).touch()
     asked: list[str] = []
 
-    def analysed(place, predictor, *, on_progress=None):
+    def analysed(place, predictor, *, on_progress=None, warn=None):
         asked.append(place)
         if len(asked) == stops:
             raise Killed
@@ -309,6 +309,21 @@ def test_a_name_that_is_no_utf_8_is_spelt_out(tmp_path, model, capsysbinary):
     assert (tmp_path / r"out/caf\xe9.json").is_file()
     # Read here, since pytest-xdist cannot send such a name from its worker.
     assert b"caf\xe9.wav: 0:06" in capsysbinary.readouterr().out
+
+
+def test_what_is_odd_about_a_recording_stays_with_its_timeline(tmp_path, model, capsys):
+    whole = written(tmp_path / "whole.wav", SOUND).read_bytes()
+    cut = tmp_path / "a: cut.wav"
+    cut.write_bytes(whole[:-9000])
+    given = ["analyze", *map(str, (tmp_path / "whole.wav", cut)), "--formats", "json", "--vad"]
+    assert main([*given, "energy", "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr()
+    assert told.out.count("it may be truncated") == 1
+    assert "truncated" not in told.err
+    line = json.loads((tmp_path / "out/a: cut.json").read_text())["notes"][0]
+    assert line.startswith("its header claims")
+    index = csv.DictReader(io.StringIO((tmp_path / "out/index.csv").read_text()))
+    assert [row["notes"] for row in index] == ["", line]
 
 
 def test_standard_input_is_a_recording(tmp_path, model, capsys, monkeypatch):

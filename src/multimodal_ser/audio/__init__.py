@@ -65,7 +65,7 @@ def read_audio(
         AudioError: the source is missing, is not audio, is empty or not finite, or `start` and
             `end` do not lie within it.
     """
-    name = _name(source)
+    name = source_name(source)
     begin = start or 0.0
     if not (math.isfinite(begin) and 0 <= begin < (math.inf if end is None else end)):
         raise AudioError(f"{name}: start={start}, end={end} s; allowed: 0 ≤ start < end")
@@ -106,7 +106,7 @@ def read_blocks(
     Raises:
         AudioError: as `read_audio`, as soon as a block shows it.
     """
-    name = _name(source)
+    name = source_name(source)
     if hasattr(source, "__array__"):
         sound, rate = _cut_array(name, source, sample_rate, None, None, mixed)
         size = _BLOCK_SECONDS * max(rate, 1)
@@ -129,7 +129,7 @@ def audio_info(path: str | Path | bytes | BinaryIO, *, count: bool = True) -> Au
     Raises:
         AudioError: as in `read_audio`, as far as the header shows it.
     """
-    with opened(_name(path), path) as sound:
+    with opened(source_name(path), path) as sound:
         return decode.header_of(sound, count)
 
 
@@ -142,7 +142,8 @@ def audio_hash(samples: npt.NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(samples, "<f4").tobytes()).hexdigest()
 
 
-def _name(source: object) -> str:
+def source_name(source: object) -> str:
+    """The name by which messages and warnings call a recording."""
     if isinstance(source, str | Path):
         return Path(source).name or str(source)
     if isinstance(source, bytes | bytearray | memoryview):

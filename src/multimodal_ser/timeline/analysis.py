@@ -84,7 +84,8 @@ def analyze(
             minute of speech; otherwise nothing is removed. A predictor that is adapted already
             keeps its own channel.
         on_progress: called with the seconds that are done, and the total if it is known.
-        warn: called with warnings for the user, as by `read_blocks`.
+        warn: called with warnings for the user, as by `read_blocks`; they are among the
+            timeline's notes, too.
 
     Returns:
         The timeline; a recording without speech has an empty one.
@@ -117,8 +118,13 @@ def analyze(
         Stream(model, words=words, finder=_finder(lane), said=said, **settings)
         for model, lane in zip(models, lanes, strict=True)
     ]
-    found = _merged(lanes, _run_streams(recording, lanes, streams, on_progress, warn))
-    notes = [*notes, *found.notes, *_late_turns(lanes, found.duration)]
+    odd: list[str] = []  # such as that the recording is truncated
+    found = _merged(lanes, _run_streams(recording, lanes, streams, on_progress, odd.append))
+    if warn is not None:
+        for line in odd:
+            warn(line)
+    read = [line.removeprefix(f"{recording.name}: ") for line in odd]
+    notes = [*notes, *read, *found.notes, *_late_turns(lanes, found.duration)]
     return replace(
         found if recognised is None else _with_words(found, recognised), notes=tuple(notes)
     )

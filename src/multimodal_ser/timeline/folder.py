@@ -76,9 +76,11 @@ def analyze_place(
 ) -> AnalysisResult:
     """Analyses one recording and makes its files; a failure is returned with its reason."""
     try:
+        # what is odd about the recording is among the timeline's notes, which are shown and kept
         found = analyze(
-            place.path, recipe.predictor, on_progress=on_progress, **dict(recipe.settings)
-        )
+            place.path, recipe.predictor, on_progress=on_progress, warn=None,
+            **dict(recipe.settings),
+        )  # fmt: skip
         found = replace(found, source=place.source)
         # what came through standard input is in a file that does not last
         lasts = place.source != STDIN_NAME

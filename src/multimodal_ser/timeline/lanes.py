@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.audio import Source, Warn, audio_info, read_blocks
+from multimodal_ser.audio import Source, Warn, audio_info, read_blocks, source_name
 from multimodal_ser.audio.channels import LEVEL_FRAME, compare_channels
 from multimodal_ser.audio.speech import Stretch as Found
 from multimodal_ser.common.arrays import Samples
@@ -53,6 +53,11 @@ class Opened:
     sound: Source
     rate: int | None
     leaks: NDArray[np.bool_] | None = None
+
+    @property
+    def name(self) -> str:
+        """What warnings call it."""
+        return source_name(self.sound)
 
     @property
     def channels(self) -> int:
