@@ -161,6 +161,9 @@ def test_words_are_kept_as_tokens_and_the_last_ones_cut(tmp_path):
     first = extract(rows, FakeEncoder(modality="text", pool="first"), tmp_path / "cls", tokens=1)
     assert FeatureStore.open(first.path)["made/01"].tolist() == [[1, 1, 2]]
     assert first.truncated == 0
+    short = FakeEncoder(modality="text")
+    short.most_pieces = 5  # what it reads of a text: it may have been longer
+    assert extract(rows, short, tmp_path / "short", tokens=1).truncated == 1
 
 
 @pytest.mark.parametrize(("modality", "lacks"), [("text", "words"), ("audio", "recordings")])

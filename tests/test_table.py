@@ -189,6 +189,19 @@ def test_names_that_are_taken_or_odd(name: str, tmp_path: Path) -> None:
         read(tmp_path / "mine.csv", "audio,emotion\n", name=name)
 
 
+def test_rows_without_recording_and_words_are_left_out(tmp_path: Path) -> None:
+    corpus = read(tmp_path / "t.csv", "id,audio,emotion,text\n1,,joy,Well.\n2,,joy,\n")
+    assert [row.text for row in corpus.utterances] == ["Well."]
+    assert corpus.left_out == ["t/2 (line 3): neither audio nor words"]
+
+
+def test_half_of_a_character_is_refused_before_something_else_fails_on_it(tmp_path: Path) -> None:
+    for row in ({"id": "1", "text": "\ud83d"}, {"id": "J\udcf6rg", "text": "Well."}):
+        corpus = read(tmp_path / "t.jsonl", json.dumps({"audio": None, "emotion": "joy", **row}))
+        with pytest.raises(SerError, match=r"(text|id) is .*; allowed: text in UTF-8; rename"):
+            write_manifest(corpus.utterances, tmp_path / "m.jsonl")
+
+
 def test_other_formats_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SerError, match=r"\.csv, \.tsv, \.txt, \.jsonl"):
         read(tmp_path / "mine.xlsx", "")

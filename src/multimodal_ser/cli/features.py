@@ -167,7 +167,8 @@ def _show_extracted(result: ExtractionResult) -> int:
     say(f"{result.path}: {counted(result.done, 'utterance')}, {len(result.failures)} failed")
     if result.truncated:
         say(
-            f"  the last words of {counted(result.truncated, 'utterance')} were cut (--text-tokens)"
+            f"  the last words of {counted(result.truncated, 'utterance')} were cut "
+            "(--text-tokens, or what the encoder reads at most)"
         )
     if result.repeated:
         say(

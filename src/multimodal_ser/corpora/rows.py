@@ -234,6 +234,8 @@ def _utterances(table: _Table, cells: Cells) -> tuple[list[Utterance], list[str]
             )
         first[made.id] = number, made.audio
         reason = None if made.audio is None else fault(Path(made.audio))
+        if made.audio is None and made.text is None:
+            reason = "neither audio nor words"
         if not made.emotion:
             reason = "no emotion"
         if reason:
@@ -262,7 +264,7 @@ def _utterance(table: _Table, row: Mapping[str, Any], where: str) -> Utterance:
             f"{where}: split {part!r}; allowed: {', '.join(SPLITS)} or empty, also "
             f"{', '.join(_PART_SPELLINGS)}; if the column is something else: --columns split={NONE}"
         )
-    if audio is None and (own_id is None or words["text"] is None):
+    if audio is None and own_id is None:
         raise SerError(f"{where}: no audio; a row of words alone needs the columns id and text")
     return Utterance(
         id=f"{table.name}/{own_id or _id_of(str(audio), start)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -75,6 +76,8 @@ ATTRIBUTES = ("arousal", "valence", "dominance")
 ABSENT = "absent"  # an utterance's content where its recording cannot be read
 PREDICTED = "predicted"  # as `extra["label"]`: the emotion is a prediction of a model
 GROUPS = ("speaker", "session", "dialogue")  # what a split keeps within one part
+# Half of a character: a byte of a file's name that is no UTF-8, or a part of an emoji cut in two.
+_HALF = re.compile("[\ud800-\udfff]")
 _FIELDS = tuple(item.name for item in fields(Utterance))
 _NEEDED = ("id", "corpus", "emotion")
 _MAPPINGS = ("attributes", "votes", "extra")
@@ -184,6 +187,9 @@ def _fault(row: Mapping[str, Any]) -> str:
             return f"{key} is {value!r}; allowed: no space around it, and Unicode composed (NFC)"
         if "\0" in value:
             return f"{key} is {value!r}; allowed: text without the character 0"
+        # only names of files may hold bytes that are no UTF-8, which no other file could store
+        if key != "audio" and _HALF.search(value):
+            return f"{key} is {value!r}; allowed: text in UTF-8; rename the file or correct the row"
     for key in ("start", "end"):
         value = row.get(key)
         if value is not None and not (_is_number(value) and value >= 0):

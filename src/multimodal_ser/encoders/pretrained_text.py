@@ -101,7 +101,7 @@ class PretrainedText(Sendable):
         self.network = network.to(device=device, dtype=dtype)
         self.tokenizer, self.info, self.layers = tokenizer, info, tuple(layers)
         self.dtype, self.prefix = dtype, prefix
-        self.most = network.most
+        self.most_pieces = network.most
 
     @torch.inference_mode()
     def __call__(self, items: Sequence[np.ndarray] | Sequence[str]) -> list[np.ndarray]:
@@ -136,8 +136,8 @@ class PretrainedText(Sendable):
         own = torch.tensor([a < b and a < last and b > first for a, b in spans])
         if first < last <= min((a for a, b in spans if a < b), default=0):
             raise EncoderError(
-                f"{self.info.name}: the words after an utterance fill all {self.most} word pieces "
-                "and leave none to its own; take a smaller --context-after"
+                f"{self.info.name}: the words after an utterance fill all {self.most_pieces} word "
+                "pieces and leave none to its own; take a smaller --context-after"
             )
         return frames[own] if own.any() else frames[:1]
 
@@ -169,7 +169,7 @@ class PretrainedText(Sendable):
         cut = "left" if any(isinstance(text, InContext) for text in texts) else "right"
         self.tokenizer.truncation_side = cut
         given = [self.prefix + text for text in texts]
-        return self.tokenizer(given, truncation=True, max_length=self.most, **how)
+        return self.tokenizer(given, truncation=True, max_length=self.most_pieces, **how)
 
 
 def load_text_encoder(

@@ -187,7 +187,11 @@ def _frames(encoder: Encoder | None) -> tuple[nn.Module, dict[str, str]] | None:
         if not encoder.tokenizer.is_fast:  # its pieces could not be made without transformers
             return None
         tokenizer = encoder.tokenizer.backend_tokenizer.to_str()
-        facts = {"tokenizer": tokenizer, "pieces": str(encoder.most), "prefix": encoder.prefix}
+        facts = {
+            "tokenizer": tokenizer,
+            "pieces": str(encoder.most_pieces),
+            "prefix": encoder.prefix,
+        }
         return TextFrames(encoder), facts
     if isinstance(encoder, Whisper):
         return WhisperFrames(encoder), {"longest": str(encoder.most), "alone": ""}

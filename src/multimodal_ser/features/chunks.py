@@ -97,7 +97,10 @@ def _encode(recipe: ExtractionRecipe, loaded: Chunk, made: EncodedChunk) -> None
     for keys in batches_by_length(loaded.seconds, recipe.batch_seconds):
         # popped, so that the memory of a recording is free as soon as it is encoded
         results = _encode_batch(recipe.encoder, [loaded.items.pop(key) for key in keys])
-        made.truncated += _keep_batch(keys, results, recipe.header, made.arrays, made.failures)
+        most = getattr(recipe.encoder, "most_pieces", 0)  # that it reads of a text
+        made.truncated += _keep_batch(
+            keys, results, recipe.header, made.arrays, made.failures, most
+        )
     made.hashes |= {key: value for key, value in loaded.hashes.items() if key in made.arrays}
     made.prints |= {key: value for key, value in loaded.prints.items() if key in made.arrays}
 
@@ -174,8 +177,12 @@ def _keep_batch(
     header: FeatureHeader,
     arrays: dict[str, Array],
     failures: dict[str, str],
+    most: int,
 ) -> int:
-    """Stores tokens in `arrays` and reasons in `failures`; returns how many texts were cut."""
+    """Stores tokens in `arrays` and reasons in `failures`; returns how many texts were cut.
+
+    A text of `most` tokens counts as cut: the encoder reads no more.
+    """
     truncated = 0
     for key, frames in zip(keys, results, strict=True):
         if isinstance(frames, str):
@@ -189,7 +196,8 @@ def _keep_batch(
         tokens = keep_tokens(frames, header.modality, header.tokens, header.pool)
         check_array(key, tokens, header)  # not caught: values beyond float16 mean a wrong setting
         arrays[key] = tokens.astype(STORED_DTYPES[header.dtype][1])
-        truncated += header.modality == "text" and 1 < header.tokens < len(frames)
+        cut = 1 < header.tokens < len(frames) or 0 < most <= len(frames)
+        truncated += header.modality == "text" and cut
     return int(truncated)
 
 
@@ -230,6 +238,7 @@ class _Guarded:
 
     def __init__(self, encoder: Encoder, on_gpu: bool, stop: Event) -> None:
         self.info, self._encoder, self._stop = encoder.info, encoder, stop
+        self.most_pieces = getattr(encoder, "most_pieces", 0)
         self._alone, self._on_gpu, self._settled = Lock(), on_gpu, False
 
     def __call__(self, items: Any) -> Any:

@@ -48,7 +48,8 @@ class FeatureHeader(Encoding):
         exposure: corpus name → what the encoder's training saw of it; ``*`` is every corpus that is
             not named.
         emotion_labels: whether the encoder's training saw emotion labels of any corpus.
-        truncated: utterances with more words than `tokens`, whose last words were cut.
+        truncated: utterances with more words than `tokens`, or than the encoder reads, whose last
+            words were cut.
         failures: id → reason why it has no features.
         audio_hashes: id → sha256 of the decoded samples; empty for text and imported features.
         prints: id → `fingerprint` of the decoded samples, which copies share.
