@@ -258,6 +258,15 @@ def test_the_tests_that_the_pages_name_exist():
     assert named > 50
 
 
+def test_every_page_is_two_clicks_from_the_readme():
+    found = {ROOT / "README.md"}
+    for _ in range(2):
+        for page in tuple(found):
+            links = re.findall(r"\]\(([^):#]+\.md)", page.read_text(encoding="utf-8"))
+            found |= {(page.parent / link).resolve() for link in links}
+    assert not {*(ROOT / "docs").glob("*.md")} - found
+
+
 def test_every_page_is_read():
     docs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")}
     unread = docs - set(PAGES) - set(UNREAD)
