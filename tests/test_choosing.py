@@ -19,6 +19,7 @@ from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.dataset.material import load_material
 from multimodal_ser.errors import SerError
+from multimodal_ser.experiments import tuning
 from multimodal_ser.experiments.attention import attention_maps
 from multimodal_ser.experiments.explain import MOMENTS, explain, measured, shuffled
 from multimodal_ser.experiments.protocols import InDomain
@@ -106,6 +107,43 @@ def test_hyperparameters_are_chosen_on_validation_rows_only(features, tmp_path):
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("model.safetensors")}
     tune_hyperparameters(material, one, tmp_path / "a", budget, "concat", NETWORK, QUICK)
     assert made == {path: path.stat().st_mtime_ns for path in made}
+
+
+def test_a_search_trains_where_it_is_asked_to(features, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    material = load_material(features, class_set("common4"))
+    split = make_split(material.utterances, "speaker", folds=2)
+    asked, run_all = [], tuning.run_all
+
+    def on_the_cpu(*given, device, **how):
+        asked.append(device)
+        return run_all(*given, **how)
+
+    monkeypatch.setattr(tuning, "check_device", str)
+    monkeypatch.setattr(tuning, "run_all", on_the_cpu)
+    budget = TuningBudget(trials=1, seeds=1, jobs=1, device="cuda")
+    tune_hyperparameters(material, split, tmp_path, budget, "concat", NETWORK, QUICK)
+    assert asked == ["cuda"] * 4  # a trial of each fold, the recommended runs and the chosen ones
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        (["--device", "banana"], "cannot compute on device 'banana'"),
+        (["--dry-run"], "ser tune has no option --dry-run"),
+        (["--log", "mlflow"], "ser tune has no option --log"),
+        (["--engine", "ray"], "ser tune has no option --engine"),
+    ],
+)
+def test_ser_tune_passes_over_no_option(features, tmp_path, capsys, option, reason):
+    given = ["tune", "--features", features, "--labels", "common4", "--out", tmp_path / "out"]
+    try:
+        code, _, said = ser(capsys, *given, *option)
+    except SystemExit as stop:
+        code, said = stop.code, capsys.readouterr().err
+    assert code
+    assert reason in said
+    assert not list(tmp_path.rglob("config.json"))
 
 
 class _Narrow(nn.Module):

@@ -29,6 +29,7 @@ class Tune(OneCorpus):
         trials: settings tried per fold; the recommended ones are tried first.
         minutes: total time after which no new trial is started.
         seeds: number of seeds of the networks that are tested.
+        device: device for torch, such as cpu or cuda.
         network: network settings of the first trial; those that are not searched keep their value.
         schedule: the same for the training settings.
     """
@@ -37,6 +38,7 @@ class Tune(OneCorpus):
     trials: int = 20
     minutes: float | None = None
     seeds: int = 3
+    device: str = "cpu"
     network: ModelConfig = field(default_factory=ModelConfig)
     schedule: TrainConfig = field(default_factory=TrainConfig)
 
@@ -55,7 +57,7 @@ def tune_command(name: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
     from multimodal_ser.report import text_table, write_report
 
     material, split = name.load(name.features, name.split, name.folds)
-    budget = TuningBudget(name.trials, name.minutes, name.seeds, name.jobs)
+    budget = TuningBudget(name.trials, name.minutes, name.seeds, name.jobs, name.device)
     knobs = name.network, name.schedule
     with locked(name.out):
         summary = tune_hyperparameters(material, split, name.out, budget, name.model, *knobs)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentCommand:
-    """The options of every experiment.
+class CorpusOptions:
+    """The options of every command that trains on features.
 
     Attributes:
         out: the experiment's folder, such as runs/emodb.
@@ -42,12 +42,6 @@ class ExperimentCommand:
             without labels, in the test set too. Every result says so; such runs cannot predict.
         forbid_emotion_trained: refuse features whose encoder was trained on emotion labels.
         jobs: processes that make runs in parallel; default: one per processor, or one on a GPU.
-        engine: local, or ray for a cluster (docs/cluster.md); both give the same results.
-        device: device for torch, such as cpu or cuda; with --tune-encoder also several, such as
-            cuda:0,cuda:1.
-        dry_run: only list the names of the runs.
-        log: tensorboard or mlflow (extras of the same names): also write settings, epochs and
-            scores for these tools.
     """
 
     out: Path
@@ -58,14 +52,6 @@ class ExperimentCommand:
     standardize_speakers: bool = False
     forbid_emotion_trained: bool = False
     jobs: int | None = None
-    engine: Literal["local", "ray"] = "local"
-    device: str = "cpu"
-    dry_run: bool = False
-    log: Literal["tensorboard", "mlflow"] | None = None
-
-    def planned(self) -> Iterator[tuple[Path, Experiment]]:
-        """Yields each experiment's folder and plan, one or several."""
-        raise NotImplementedError
 
     def load(
         self, features: Path, split: str, folds: int | None, tokens: str = "tokens", **how: Any
@@ -87,8 +73,31 @@ class ExperimentCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneCorpus(ExperimentCommand):
-    """An experiment on one corpus.
+class ExperimentCommand(CorpusOptions):
+    """The options of every experiment.
+
+    Attributes:
+        engine: local, or ray for a cluster (docs/cluster.md); both give the same results.
+        device: device for torch, such as cpu or cuda; with --tune-encoder also several, such as
+            cuda:0,cuda:1.
+        dry_run: only list the names of the runs.
+        log: tensorboard or mlflow (extras of the same names): also write settings, epochs and
+            scores for these tools.
+    """
+
+    engine: Literal["local", "ray"] = "local"
+    device: str = "cpu"
+    dry_run: bool = False
+    log: Literal["tensorboard", "mlflow"] | None = None
+
+    def planned(self) -> Iterator[tuple[Path, Experiment]]:
+        """Yields each experiment's folder and plan, one or several."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneCorpus(CorpusOptions):
+    """The options of commands that train on one corpus.
 
     Attributes:
         features: folder of one corpus's features.
@@ -103,7 +112,7 @@ class OneCorpus(ExperimentCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InDomainCommand(OneCorpus, protocols.InDomain):
+class InDomainCommand(OneCorpus, ExperimentCommand, protocols.InDomain):
     """Trains and tests on one corpus: models, folds and seeds.
 
     Attributes:
@@ -143,7 +152,7 @@ class Train(InDomainCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationCommand(OneCorpus, protocols.Ablation):
+class AblationCommand(OneCorpus, ExperimentCommand, protocols.Ablation):
     """Compares all models on the same folds and seeds, with tokens and with pooled vectors."""
 
     def planned(self) -> Iterator[tuple[Path, Experiment]]:

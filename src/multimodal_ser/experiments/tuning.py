@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from multimodal_ser.common.devices import CPU, check_device
 from multimodal_ser.common.files import is_of_system, write_file
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.dataset.material import Material
@@ -40,13 +41,14 @@ _Knobs = dict[str, Any]
 
 @dataclass(frozen=True)
 class TuningBudget:
-    """The budget of a search.
+    """The budget of a search, and where it is spent.
 
     Attributes:
         trials: settings per fold; the first of them is the recommended one.
         minutes: time after which no further setting is begun; None for no limit.
         seeds: number of seeds of the networks that are tested, chosen and recommended.
-        jobs: number of processes; None for one per processor.
+        jobs: number of processes; None for one per processor, or one on a GPU.
+        device: where torch trains.
         began: when the budget began to be spent, in seconds of a monotonic clock.
     """
 
@@ -54,6 +56,7 @@ class TuningBudget:
     minutes: float | None = None
     seeds: int = 3
     jobs: int | None = None
+    device: str = CPU
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -114,8 +117,9 @@ def tune_hyperparameters(
         schedule: the same for the training.
 
     Raises:
-        SerError: Optuna is missing, or there is no such network.
+        SerError: Optuna is missing, or there is no such network or device.
     """
+    check_device(budget.device)
     name = model or network_for(material)
     check_network(name, material)
     start = network or ModelConfig(), schedule or TrainConfig()
@@ -185,7 +189,7 @@ class _Search:
                 made += plan_runs(self.material, self.split, ("linear",), 1, *self.start)
             folder = self.out / kind
             set_aside(folder, [item.config for item in made])
-            run_all(made, self.material, folder, jobs=self.budget.jobs)
+            run_all(made, self.material, folder, jobs=self.budget.jobs, device=self.budget.device)
             wanted = {item.config.folder for item in made}
             found = [run for run in read_runs(folder) if run.folder.name in wanted]
             runs += [self._named(run) for run in found] if kind == CHOSEN else found
@@ -207,7 +211,7 @@ class _Search:
         # named by number: a fold may be called by a speaker, whose name a folder cannot always have
         folder = self.out / "trials" / str(self.split.folds.index(fold))
         (made,) = self._plans(fold, knobs, 1)
-        run_all([made], self.material, folder, jobs=1)
+        run_all([made], self.material, folder, jobs=1, device=self.budget.device)
         runs = read_runs(folder, "validation")
         run = next(one for one in runs if one.folder.name == made.config.folder)
         right = run.probabilities[np.arange(len(run.truth)), run.truth]
