@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from multimodal_ser.cli import main
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict import Predictions
+from multimodal_ser.timeline import Segment, Timeline
 
 RATE = 16_000
 
@@ -151,6 +153,27 @@ def test_results_have_a_short_repr(predictor):
     assert frame["label"][1] == "failed"
     assert frame["reason"][1] == str(found[1])
     assert frame["reason"].isna().sum() == 6
+    assert repr(predictor) == f"<Predictor {predictor.name}: {', '.join(predictor.labels)}>"
+
+
+def test_a_timeline_has_a_short_repr_and_tables_of_its_segments():
+    shares = {"anger": 0.75, "joy": 0.25}
+    made = [Segment(k, k + 0.5, "anger", 0.75, shares, f"<b>{k}</b>") for k in range(900)]
+    spoken = [(one.start, one.end) for one in made]
+    found = Timeline(900.0, ("anger", "joy"), tuple(made), (), tuple(spoken), shares, "one")
+    assert repr(found) == "<Timeline 15:00, speech 7:30, 900 segments>"
+    html = found._repr_html_()
+    assert html.count("<tr>") == 901
+    assert "speaker" not in html  # of whom nothing is known
+    assert "<b>" not in html
+    frame = pytest.importorskip("pandas") and found.to_frame()
+    assert frame.columns[:3].tolist() == ["source", "start", "end"]
+    assert frame[["start", "label", "p_joy", "text"]].values[-1].tolist() == [
+        899.0, "anger", 0.25, "<b>899</b>"
+    ]  # fmt: skip
+    silent = replace(found, segments=())
+    assert silent.to_frame().columns.tolist() == frame.columns.tolist()
+    assert "p_" not in silent._repr_html_()
 
 
 def test_a_pipeline_returns_what_transformers_does(predictor):

@@ -244,9 +244,9 @@ class Predictions(list[Prediction | SerError]):
         labels = () if first is None else first.labels
         columns = ["label"] if first is not None and first.scale else ["label", "confidence"]
         head = ["", *columns, *labels, *(first.also.labels if first and first.also else ())]
-        rows = [_row(number, item, len(head)) for number, item in enumerate(self)]
-        cells = "".join(f'<th style="{_STYLE}">{escape(word)}</th>' for word in head)
-        return f"<table><tr>{cells}</tr>{''.join(rows)}</table>"
+        return notebook_table(
+            head, [_row(number, item, len(head)) for number, item in enumerate(self)]
+        )
 
     def to_frame(self) -> Any:
         """A pandas DataFrame with a row per recording and a column ``p_…`` for each class.
@@ -257,11 +257,32 @@ class Predictions(list[Prediction | SerError]):
         Raises:
             SerError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ModuleNotFoundError as error:
-            raise SerError("to_frame needs pandas: pip install pandas") from error
-        return pd.DataFrame([flat_record(item) for item in self])
+        return data_frame([flat_record(item) for item in self])
+
+
+def data_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> Any:
+    """Rows as a pandas DataFrame; `columns` are those of a table without rows.
+
+    Raises:
+        SerError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ModuleNotFoundError as error:
+        raise SerError("to_frame needs pandas: pip install pandas") from error
+    return pd.DataFrame(rows, columns=columns)
+
+
+def notebook_table(head: Sequence[str], rows: Sequence[str]) -> str:
+    """A table for notebooks, of names of columns and of rows from `notebook_row`."""
+    cells = "".join(f'<th style="{_STYLE}">{escape(word)}</th>' for word in head)
+    return f"<table><tr>{cells}</tr>{''.join(rows)}</table>"
+
+
+def notebook_row(words: Sequence[str]) -> str:
+    """A row of a table for notebooks; the words are escaped."""
+    cells = "".join(f'<td style="{_STYLE}">{escape(word)}</td>' for word in words)
+    return f"<tr>{cells}</tr>"
 
 
 def _row(number: int, item: Prediction | SerError, columns: int) -> str:
@@ -274,9 +295,7 @@ def _row(number: int, item: Prediction | SerError, columns: int) -> str:
     if rated := item if item.scale else item.also:
         values = rated.attributes  # none without speech
         words += [f"{values[n]:.2f}" if values else "" for n in rated.labels]
-    words = [str(number), *words]
-    cells = "".join(f'<td style="{_STYLE}">{escape(word)}</td>' for word in words)
-    return f"<tr>{cells}</tr>"
+    return notebook_row([str(number), *words])
 
 
 def flat_record(item: Prediction | SerError) -> dict[str, Any]:

@@ -76,6 +76,9 @@ class Predictor:
         self.adaptable = backend.references is not None
         self.scale, self.also = backend.scale, backend.also
 
+    def __repr__(self) -> str:
+        return f"<Predictor {self.name}: {', '.join(self.labels)}>"
+
     @property
     def threshold(self) -> float:
         """The confidence below which a prediction is ``uncertain``, from 0 to 1."""

@@ -89,13 +89,19 @@ def segment_rows(row: _Row, labels: Sequence[str], scale: Scale = None) -> list[
     ]  # fmt: skip
 
 
+def segment_columns(labels: Sequence[str], scale: Scale = None) -> list[str]:
+    """The names of the columns of `segment_rows`."""
+    values = columns_of(labels, scale).values()
+    return ["source", "start", "end", "speaker", "label", "confidence", *values, "text"]
+
+
 @contextmanager
 def writer_of(
     file: Path, labels: Sequence[str], scale: Scale = None
 ) -> Iterator[Callable[[Sequence[dict[str, Any]]], None]]:
     """Yields a function that adds rows to a file of segments: Parquet, or CSV without pyarrow."""
-    numbers = ["start", "end", "confidence", *columns_of(labels, scale).values()]
-    columns = ["source", "start", "end", "speaker", "label", "confidence", *numbers[3:], "text"]
+    numbers = {"start", "end", "confidence", *columns_of(labels, scale).values()}
+    columns = segment_columns(labels, scale)
     if not _PARQUET:
         with file.open("w", encoding="utf-8", newline="") as text:
             rows = csv.DictWriter(text, columns, lineterminator="\n")

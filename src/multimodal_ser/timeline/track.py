@@ -11,8 +11,16 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from multimodal_ser.common.arrays import Floats
+from multimodal_ser.errors import counted
 from multimodal_ser.predict import Channel
-from multimodal_ser.predict.prediction import UNCERTAIN, on_scale, regions
+from multimodal_ser.predict.prediction import (
+    UNCERTAIN,
+    data_frame,
+    notebook_row,
+    notebook_table,
+    on_scale,
+    regions,
+)
 
 Scale: TypeAlias = tuple[float, float] | None
 # What is told of attributes beside classes: all else is that of the classes' timeline.
@@ -159,7 +167,7 @@ class Speaker:
         return {**record, "overall": overall, "adapted": self.adapted}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Timeline:
     """The emotions of a recording over time.
 
@@ -205,6 +213,39 @@ class Timeline:
     source: str | None = None
     scale: Scale = None
     attributes: Timeline | None = None
+
+    def __repr__(self) -> str:
+        length = f"{clock(self.duration)}, speech {clock(self.spoken)}"
+        return f"<Timeline {length}, {counted(len(self.segments), 'segment')}>"
+
+    def _repr_html_(self) -> str:
+        """A table of the segments for notebooks, without columns in which there is nothing."""
+        rows, columns = self._rows()
+        shown = [name for name in columns if not rows or any(row[name] is not None for row in rows)]
+        cells = [
+            [f"{row[name]:.2f}" if isinstance(row[name], float) else str(row[name] or "")
+             for name in shown]
+            for row in rows
+        ]  # fmt: skip
+        head = [name.removeprefix("p_") for name in shown]
+        return notebook_table(head, [notebook_row(row) for row in cells])
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame with a row per segment and the columns of ``segments.csv``.
+
+        Raises:
+            SerError: pandas is not installed.
+        """
+        return data_frame(*self._rows())
+
+    def _rows(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """The rows of the segments, and the names of their columns."""
+        # imported here, since the module of tables imports this one
+        from multimodal_ser.timeline.tables import segment_columns, segment_rows
+
+        labels = (*self.labels, *(self.attributes.labels if self.attributes else ()))
+        row = {"source": self.source, "reason": "", "timeline": self.as_dict()}
+        return segment_rows(row, labels, self.scale), segment_columns(labels, self.scale)
 
     @property
     def spoken(self) -> float:
