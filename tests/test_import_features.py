@@ -123,6 +123,21 @@ def test_a_table_of_features_keeps_numbers_for_the_emotion_out(tmp_path, separat
     assert read_feature_rows(tmp_path / "a.parquet", "audio").values.shape == (len(IDS), 1)
 
 
+@pytest.mark.parametrize("name", ["ID", "Utt ID", "segment_id", "File_Name", "wav", "filepath"])
+def test_the_column_that_names_the_rows_in_its_usual_spellings(tmp_path, name):
+    shown = "C:\\data\\{}.WAV" if name[0] in "FfWw" else "{}"
+    lines = [f"{name},f0", *(f"{shown.format(n)},{n}.5" for n in range(6))]
+    source = tmp_path / "a.csv"
+    source.write_text("\n".join(lines))
+    rows = [
+        replace(row, id=f"iemocap/{n}", audio=f"/x/{n}.wav") for n, row in enumerate(UTTERANCES)
+    ]
+    result = import_features(source, rows, tmp_path / "features", "own", "audio")
+    store = FeatureStore.open(result.path)
+    assert [store[row.id].item() for row in rows] == [n + 0.5 for n in range(6)]
+    assert read_ids(source) == [shown.format(n) for n in range(6)]
+
+
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "a.parquet").write_bytes(b"PAR1")

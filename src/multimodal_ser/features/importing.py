@@ -213,7 +213,7 @@ def _resolved(found: Sequence[str], utterances: Sequence[Utterance]) -> list[str
     for key in found:
         own = [one for one in (key, f"{corpus}/{key}") if one in known]
         named = _file_of(key)
-        spelt = [named, named.with_suffix("")] if named.suffix in _ENDINGS else [named]
+        spelt = [named, named.with_suffix("")] if named.suffix.lower() in _ENDINGS else [named]
         end = next((end for path in spelt for end in _ends(path) if end in ends), ())
         # An id of the manifest is nearer than any end of a path.
         own, near = (own, _FOLDERS + 2) if own else ([*ends[end]], len(end))

@@ -30,6 +30,12 @@ from multimodal_ser.features.pool import ModalityName
 _log = logging.getLogger(__name__)
 _NUMBERED = re.compile(r"(id|idx|code|nr|num|number|class|level0|0)$")  # pandas: index_level_0
 _ID_KEYS, _LABEL_KEYS = ("id", "ids", "utterance_id"), ("label", "labels")
+# Columns by which rows can be named, in other capitals too: of ids, then of recordings. MELD's
+# Utterance_ID is none, since it counts anew in each dialogue.
+_NAMING = (
+    "id", "ids", "uttid", "segmentid", "file", "path", "filename", "filepath", "audiofile",
+    "audiopath", "wav", "wavfile", "wavpath", "fname",
+)  # fmt: skip
 _UNREADABLE = (ValueError, EOFError, OSError, KeyError, TypeError, MemoryError, zipfile.BadZipFile)
 _OF_IDS = (".txt", ".csv", ".tsv", ".json")
 # Beside padded arrays of the key: which of their rows are real, or how many are.
@@ -96,21 +102,27 @@ def read_ids(path: Path, id_format: str | None = None) -> list[str]:
     Args:
         path: .txt (one per line), .json (a list) or .csv / .tsv with a header.
         id_format: how an id is made from the columns of a table, such as
-            ``"meld/dev/dia{Dialogue_ID}_utt{Utterance_ID}"``; None reads the column ``id``.
+            ``"meld/dev/dia{Dialogue_ID}_utt{Utterance_ID}"``; None reads the column of ids, or
+            that of the recordings.
 
     Raises:
         FeatureError: the file is missing, has another ending, is not a list, or lacks a column.
     """
     if not path.is_file():
         raise FeatureError(f"no ids at {path}; give a {', '.join(_OF_IDS)} file")
-    if path.suffix not in _OF_IDS:
+    suffix = path.suffix.lower()
+    if suffix not in _OF_IDS:
         raise FeatureError(one_of("kind of ids", path.suffix, _OF_IDS))
-    if path.suffix == ".json":
+    if suffix == ".json":
         return _json_ids(path, read_words(path)[0])
-    if path.suffix == ".txt":
+    if suffix == ".txt":
         return [tidy(line) for line in read_words(path)[0].split("\n") if line.strip()]
-    _, named = _ids_by({"id"}, id_format)
-    table = read_cells(path, None, lambda columns: named <= {*columns})
+
+    def named(columns: list[str]) -> bool:
+        return set() < _ids_by(columns, id_format)[1] <= {*columns}
+
+    table = read_cells(path, None, named)
+    id_format, _ = _ids_by(table.columns, id_format)
     return [tidy(_format_id(path, row, id_format)) for _, row in table.rows]
 
 
@@ -279,10 +291,19 @@ def _read_csv(path: Path, modality: ModalityName, key: str | None, id_format: st
 
 
 def _ids_by(columns: Collection[str], id_format: str | None) -> tuple[str | None, set[str]]:
-    """The format of ids, by default a column of ids or recordings, and the columns in it."""
-    own = (f"{{{name}}}" for name in (*_ID_KEYS, "file", "path") if name in columns)
-    id_format = id_format or next(own, None)
+    """The format of ids, by default a column of ids or recordings, and the columns in it.
+
+    >>> _ids_by(["File Name", "ID", "f0"], None), _ids_by(["f0"], None)
+    (('{ID}', {'ID'}), (None, set()))
+    """
+    own = [name for name in _ID_KEYS if name in columns]
+    own += [name for key in _NAMING for name in columns if _squeezed(name) == key]
+    id_format = id_format or next((f"{{{name}}}" for name in own), None)
     return id_format, {name for _, name, _, _ in Formatter().parse(id_format or "") if name}
+
+
+def _squeezed(column: str) -> str:
+    return re.sub(r"[\W_]", "", column).casefold()
 
 
 def _wide(
@@ -294,8 +315,8 @@ def _wide(
     from them what it must not know.
     """
     known = {*used, *SPELLINGS, *" ".join(SPELLINGS.values()).split(), *_NO_FEATURES}
-    plain = {name: _NUMBERED.sub("", re.sub(r"[\W_]", "", name).casefold()) for name in columns}
-    taken = [name for name in numbers if not {name, plain[name]} & known]
+    plain = {name: _NUMBERED.sub("", _squeezed(name)) for name in columns}
+    taken = [name for name in numbers if not {_squeezed(name), plain[name]} & known]
     if not taken:
         raise FeatureError(f"{path.name}: no column of lists or numbers among {', '.join(plain)}")
     left = ", ".join(name for name in plain if name not in taken and name not in used)
