@@ -245,6 +245,30 @@ def test_a_folder_with_a_file_for_each_utterance(tmp_path):
         import_features(tmp_path / "empty", rows, tmp_path / "f", "other", "audio")
 
 
+def test_options_that_mean_nothing_for_a_file_are_refused(tmp_path):
+    """--key of a table with a column for each feature once took all of its columns."""
+    np.save(tmp_path / "a.npy", VECTORS)
+    np.savez(tmp_path / "a.npz", ids=np.array(IDS), good=VECTORS)
+    lines = ["id,aa,bb", *(f"{key},1.5,{n}" for n, key in enumerate(IDS))]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    (tmp_path / "ids.txt").write_text("\n".join(IDS))
+    (tmp_path / "each").mkdir()
+    np.save(tmp_path / "each" / "x.npy", VECTORS[0])
+    for name, given, said in (
+        ("a.csv", {"key": "aa"}, r"a\.csv: --key aa means nothing.*\.npz, \.parquet.*leave it out"),
+        ("a.npy", {"key": "aa", "ids": tmp_path / "ids.txt"}, r"a\.npy: --key aa means nothing"),
+        ("each", {"key": "aa"}, r"x\.npy: --key aa means nothing"),
+        ("a.npz", {"id_format": "u{n}"}, r"a\.npz: --id-format u\{n\} means nothing"),
+        (
+            "a.npy",
+            {"id_format": "u{n}", "ids": tmp_path / "ids.txt"},
+            r"ids\.txt: --id-format u\{n\} means nothing",
+        ),
+    ):
+        with pytest.raises(FeatureError, match=said):
+            imported(tmp_path, tmp_path / name, **given)
+
+
 @pytest.mark.parametrize("protocol", range(6))
 def test_the_originals_layout_in_every_protocol(tmp_path, protocol):
     source = tmp_path / "IEMOCAP_BERT_emotion2vec_train.pkl"

@@ -96,6 +96,17 @@ def analyze_command(
     chosen = checked_formats(formats)
     if microphone and files:
         raise SerError("--microphone records instead of reading files; leave one of them out")
+    of_files = {
+        "--channels": channels != "auto",
+        "--names": bool(names),
+        "--speakers": speakers != "off",
+        "--engine": engine != "local",
+    }
+    if microphone and (asked := [option for option, used in of_files.items() if used]):
+        raise SerError(
+            f"{' and '.join(asked)}: for recordings; --microphone has one channel, and does not "
+            "separate speakers: leave it out, or record first and analyse the file"
+        )
     if seconds is not None and not (microphone and seconds > 0):
         raise SerError(f"--seconds {seconds:g} is how long --microphone records; allowed: above 0")
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}

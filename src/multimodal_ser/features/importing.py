@@ -147,7 +147,7 @@ def _read_source(
     if not files:
         raise FeatureError(f"{source}: holds no .npy; give one for each utterance, or one file")
     ids = [path.relative_to(source).with_suffix("").as_posix() for path in files]
-    return Rows([read_feature_rows(path, modality).values for path in files], ids)
+    return Rows([read_feature_rows(path, modality, key, id_format).values for path in files], ids)
 
 
 def _check_settings(

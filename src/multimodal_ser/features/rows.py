@@ -38,6 +38,8 @@ _NAMING = (
 )  # fmt: skip
 _UNREADABLE = (ValueError, EOFError, OSError, KeyError, TypeError, MemoryError, zipfile.BadZipFile)
 _OF_IDS = (".txt", ".csv", ".tsv", ".json")
+_WITH_ENTRIES = (".npz", ".parquet", ".pkl", ".pickle", ".pt", ".pth")  # of which --key names one
+_WITH_COLUMNS = (".parquet", ".csv", ".tsv")  # of which --id-format makes ids
 # Beside padded arrays of the key: which of their rows are real, or how many are.
 _MASKS = ("{}_mask", "{}_attention_mask", "attention_mask", "mask")
 _LENGTHS = (
@@ -82,18 +84,30 @@ def read_feature_rows(
 
     Raises:
         FeatureError: the file is missing or damaged, has an unknown ending or pickled objects, or
-            lacks the entry; the message lists those that it has.
+            lacks the entry (the message lists those that it has); or a file of its kind has neither
+            entries to choose by `key` nor columns for `id_format`.
     """
     if not path.is_file():
         raise FeatureError(f"no file at {path}; give a file of features: {', '.join(_READERS)}")
     if path.suffix.lower() not in _READERS:
         raise FeatureError(one_of(f"ending of {path.name}:", path.suffix, _READERS))
+    _check_used(path, "--key", key, _WITH_ENTRIES)
+    _check_used(path, "--id-format", id_format, _WITH_COLUMNS)
     rows = _READERS[path.suffix.lower()](path, modality, key, id_format)
     if not isinstance(rows.values, list | tuple | np.ndarray) or (
         isinstance(rows.values, np.ndarray) and not rows.values.ndim
     ):
         raise FeatureError(f"{path.name}: {rows.key or 'it'} holds one value instead of rows")
     return rows
+
+
+def _check_used(path: Path, option: str, given: str | None, endings: Sequence[str]) -> None:
+    """Raises FeatureError if an option is given that means nothing for a file of this kind."""
+    if given is not None and path.suffix.lower() not in endings:
+        raise FeatureError(
+            f"{path.name}: {option} {given} means nothing for a {path.suffix} file, but for "
+            f"{', '.join(endings)}; leave it out"
+        )
 
 
 def read_ids(path: Path, id_format: str | None = None) -> list[str]:
@@ -106,13 +120,15 @@ def read_ids(path: Path, id_format: str | None = None) -> list[str]:
             that of the recordings.
 
     Raises:
-        FeatureError: the file is missing, has another ending, is not a list, or lacks a column.
+        FeatureError: the file is missing, has another ending, is not a list, or lacks a column, or
+            it is no table and a format is given.
     """
     if not path.is_file():
         raise FeatureError(f"no ids at {path}; give a {', '.join(_OF_IDS)} file")
     suffix = path.suffix.lower()
     if suffix not in _OF_IDS:
         raise FeatureError(one_of("kind of ids", path.suffix, _OF_IDS))
+    _check_used(path, "--id-format", id_format, _WITH_COLUMNS)
     if suffix == ".json":
         return _json_ids(path, read_words(path)[0])
     if suffix == ".txt":
