@@ -145,6 +145,18 @@ def test_more_seeds_and_folds_of_one_system_are_no_other_system(tmp_path):
     assert (row.seeds, row.draws) == ((0, 1), (0, 1))
 
 
+def test_one_run_with_other_predictions_is_no_single_run(tmp_path):
+    for name, skill in (("old", 2.0), ("new", 0.5)):  # as of another version of the package
+        write_experiment(tmp_path / name, {"audio": (skill, 2), "linear": (1.0, 1)})
+    both = summarise_all([tmp_path / "old", tmp_path / "new"])
+    alone = {name: summarise(tmp_path / name).rows for name in ("old", "new")}
+    scores = {row.name: row.scores["UA"].mean for row in both.rows}
+    assert scores.keys() == {"audio (old)", "audio (new)", "linear"}
+    for name, rows in alone.items():
+        (own,) = [row for row in rows if row.model == "audio"]
+        assert scores[f"audio ({name})"] == own.scores["UA"].mean
+
+
 def test_experiments_in_folders_of_one_name_are_told_apart(tmp_path):
     places = [tmp_path / name / "runs" for name in ("a", "b")]
     for place, name in zip(places, "ab", strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +33,8 @@ from multimodal_ser.runs.folder import (
     read_description,
     read_runs,
 )
+
+_NOISE = 1e-3  # of probabilities
 
 
 def summarise(
@@ -88,14 +90,15 @@ def summarise_all(
     """Summarises several experiments over the same split: the best system against each other.
 
     A run that several experiments contain counts once, and the seeds and folds of one system are
-    taken together. Different systems of one model get their experiment's name appended.
+    taken together. Different systems of one model get their experiment's name appended, and so does
+    a system whose runs have other predictions in one experiment than in another.
 
     Raises:
         SerError: the experiments differ in classes, split or test rows, or a run is damaged.
     """
     read = {place: read_runs(place, "test", task) for place in experiments}
-    called = _called(experiments)
-    runs: dict[str, Run] = {}
+    called, made_otherwise = _called(experiments), _made_otherwise(read.values())
+    runs: dict[tuple[str, str], Run] = {}
     for place, found in read.items():
         others = [run for one in read if one != place for run in read[one]]
         models = {run.config.model for run in others}
@@ -103,18 +106,37 @@ def summarise_all(
         for run in found:
             # one system may have more seeds or folds in one experiment than in another: only equal
             # names of different systems are told apart
-            if run.config.model in models and _system(run.config) not in systems:
+            own = _system(run.config)
+            if run.config.model in models and (own not in systems or own in made_otherwise):
                 named = f"{run.config.model} ({called[place]})"
                 record = replace(run.record, config=replace(run.config, model=named))
                 run = replace(run, record=record)
             # a run folder's name ends in the hash of its configuration: equal names, the same run
-            runs[run.folder.name] = run
+            runs[run.config.model, run.folder.name] = run
     names = " and ".join(called[place] for place in experiments)
     summary = summary_of(list(runs.values()), COMPARED, names, "test", manifests)
     aside = [line for place in experiments for line in _set_aside_caution(place)]
     changed = _changed_caution([run for found in read.values() for run in found])
     cautions = (*summary.cautions, *aside, *_other_labels(read, called), *changed)
     return replace(summary, cautions=cautions)
+
+
+def _made_otherwise(read: Iterable[Sequence[Run]]) -> set[str]:
+    """The systems of which experiments hold one run with different predictions.
+
+    Another version of this package or of torch may have made it; processors alone differ by less.
+    """
+    first: dict[str, Run] = {}
+    return {
+        _system(run.config)
+        for runs in read
+        for run in runs
+        if (other := first.setdefault(run.folder.name, run)) is not run
+        and (
+            run.probabilities.shape != other.probabilities.shape
+            or np.abs(run.probabilities - other.probabilities).max() > _NOISE
+        )
+    }
 
 
 def _system(config: RunConfig) -> str:
