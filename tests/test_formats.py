@@ -140,6 +140,22 @@ def test_kaldi_cuts_segments_and_runs_no_command(tmp_path: Path) -> None:
         CORPORA["kaldi"].read(root)
 
 
+def test_kaldi_segments_to_the_end_and_on_one_channel(tmp_path: Path) -> None:
+    put(tmp_path / "a.wav")
+    write(tmp_path / "wav.scp", "r a.wav\n")
+    write(tmp_path / "utt2emo", "u1 joy\nu2 fear\n")
+    write(tmp_path / "segments", "u1 r 0.0 0.5 1\nu2 r 0.5 -1\n")
+    corpus = CORPORA["kaldi"].read(tmp_path, name="k")
+    assert [(one.start, one.end) for one in corpus.utterances] == [(0.0, 0.5), (0.5, None)]
+    assert "note: 1 segments name a channel; of a recording with several, their mean is read" in (
+        corpus.left_out
+    )
+    for line in ("u1 r 0.0", "u1 r begin end"):
+        write(tmp_path / "segments", f"{line}\n")
+        with pytest.raises(SerError, match="segments: 'u1' is 'r .*start and end in seconds"):
+            CORPORA["kaldi"].read(tmp_path)
+
+
 def test_lhotse_cuts_count_from_their_begin(tmp_path: Path) -> None:
     corpus = read("lhotse", tmp_path)
     assert row(corpus, "manifests/a").attributes == {"arousal": 3.5}

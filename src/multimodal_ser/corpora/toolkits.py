@@ -33,6 +33,7 @@ _NEEDED = {
     "supervisions": {"id", "recording_id", "start", "duration"},
     "cuts": {"id", "start"},
 }
+_NUMBER = re.compile(r"-?\d+(?:\.\d*)?")
 _TIMES = 6  # decimals of a second: sums of floats such as 0.1 + 0.2 would leave noise in manifests
 
 
@@ -53,7 +54,10 @@ def read_kaldi(root: Path, name: str | None = None) -> Corpus:
     rows = [
         row for folder in folders for row in _rows(folder, "" if folder == root else folder.name)
     ]
-    return of_rows(name or root.resolve().name, root / "wav.scp", rows)
+    on_one = sum(row.pop("on_one") for row in rows)
+    note = f"{on_one} segments name a channel; of a recording with several, their mean is read"
+    notes = [note] if on_one else []
+    return of_rows(name or root.resolve().name, root / "wav.scp", rows, notes=notes)
 
 
 def _rows(folder: Path, part: str) -> Iterator[dict[str, Any]]:
@@ -68,6 +72,11 @@ def _rows(folder: Path, part: str) -> Iterator[dict[str, Any]]:
     genders, of_speaker = _map(folder / "utt2gender"), _map(folder / "spk2gender")
     for key, segment in segments.items():
         recording, *times = segment.split()
+        if len(times) == 1 or (times and not all(map(_NUMBER.fullmatch, times[:2]))):
+            raise SerError(
+                f"{folder / 'segments'}: {key!r} is {segment!r}; allowed: the recording, start and "
+                "end in seconds (-1 is its end), and perhaps a channel"
+            )
         path = recordings.get(recording, "")
         if not path or path.endswith("|"):
             what = f"the command {path!r}" if path else "nothing"
@@ -84,7 +93,8 @@ def _rows(folder: Path, part: str) -> Iterator[dict[str, Any]]:
             "text": words.get(key),
             "split": part_named(part),
             "start": float(times[0]) if times else None,
-            "end": float(times[1]) if times else None,
+            "end": float(times[1]) if times and float(times[1]) != -1 else None,
+            "on_one": len(times) > 2,
             "sex": sex_of(genders.get(key, of_speaker.get(speaker or ""))) or None,
         }
 
