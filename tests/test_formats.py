@@ -152,7 +152,7 @@ def test_kaldi_segments_to_the_end_and_on_one_channel(tmp_path: Path) -> None:
     )
     for line in ("u1 r 0.0", "u1 r begin end"):
         write(tmp_path / "segments", f"{line}\n")
-        with pytest.raises(SerError, match="segments: 'u1' is 'r .*start and end in seconds"):
+        with pytest.raises(SerError, match=r"segments: 'u1' is 'r .*start and end in seconds"):
             CORPORA["kaldi"].read(tmp_path)
 
 
