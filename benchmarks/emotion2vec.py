@@ -3,9 +3,10 @@
     python benchmarks/emotion2vec.py --audio ../shared/data/emodb/wav [--funasr SITE_PACKAGES]
 
 Weights are random, which does not change any timing. Only FunASR's network is timed, without its
-decoding of files: `pip install --no-deps funasr==1.4.16` and `pip install omegaconf` are enough.
-Every repeat times all implementations one after the other, so that a busy machine slows all of them
-alike; ratios are medians of the repeats' ratios.
+decoding of files (`pip install --no-deps funasr==1.4.16` and `pip install omegaconf` are enough).
+"files to features" is all that `ser extract` does, decoding and writing included. Every repeat
+times all implementations one after the other, so that a busy machine slows all of them alike;
+ratios are medians of the repeats' ratios.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from machine import machine
 
 from multimodal_ser.audio import read_audio
 from multimodal_ser.common.devices import native_bfloat16
+from multimodal_ser.corpora import Utterance
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.encoders.emotion2vec import Emotion2Vec
 from multimodal_ser.encoders.emotion2vec_net import KERNELS, STRIDES, Sizes, frame_count
 from multimodal_ser.encoders.emotion2vec_onnx import export_onnx
+from multimodal_ser.features import extract
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 NAME = "emotion2vec-plus-base"
@@ -42,7 +45,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     if given.funasr:
         sys.path.append(given.funasr)
-    waves = recordings(given.audio, given.clips)
+    files = recordings(given.audio, given.clips)
+    waves = [read_audio(file) for file in files]
     if given.memory:
         _print_peak(given, waves)
         return
@@ -58,7 +62,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         reference = make_weights(given.size, Path(folder))
         if given.repeats:
-            ways = made_ways(given, waves, Path(folder), reference, native)
+            ways = made_ways(given, files, waves, Path(folder), reference, native)
             times = interleaved(ways, given.repeats, given.device)
             report(times, seconds, flops_of(waves, given.size), given)
             report_agreement(given, waves, Path(folder), native)
@@ -85,10 +89,10 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def recordings(folder: Path, count: int) -> list[np.ndarray]:
-    """Reads a number of recordings, spread evenly over the folder."""
+def recordings(folder: Path, count: int) -> list[Path]:
+    """Returns a number of recordings, spread evenly over the folder."""
     files = sorted(path for path in folder.iterdir() if path.suffix in (".flac", ".wav"))
-    return [read_audio(path) for path in files[:: max(1, len(files) // count)][:count]]
+    return files[:: max(1, len(files) // count)][:count]
 
 
 def make_weights(size: str, folder: Path) -> torch.nn.Module | None:
@@ -112,8 +116,18 @@ def one_by_one(encoder: Encoder, waves: list[np.ndarray]) -> None:
         encoder([wave])
 
 
+def to_features(
+    encoder: Encoder, files: list[Path], folder: Path, given: argparse.Namespace
+) -> None:
+    """Does what `ser extract` does: decodes, fingerprints, encodes, and writes a feature file."""
+    rows = [Utterance(f"made/{file.stem}", "made", "neutral", str(file)) for file in files]
+    out = folder / "features"
+    extract(rows, encoder, out, overwrite=True, progress=False, threads=given.threads)
+
+
 def made_ways(
     given: argparse.Namespace,
+    files: list[Path],
     waves: list[np.ndarray],
     folder: Path,
     reference: torch.nn.Module | None,
@@ -126,6 +140,7 @@ def made_ways(
         ways["FunASR float32, one by one"] = reference_way(reference, waves, given.device)
     ways["ours float32, one by one"] = partial(one_by_one, ours, waves)
     ways["ours float32, batches"] = partial(ours, waves)
+    ways["ours float32, files to features"] = partial(to_features, ours, files, folder, given)
     if given.device == "cpu" and find_spec("onnxruntime") and find_spec("onnxscript"):
         assert isinstance(ours, Emotion2Vec)
         run = onnx_way(ours, waves, folder / "model.onnx", given.threads)
@@ -134,6 +149,8 @@ def made_ways(
         half = load_encoder(NAME, folder, device=given.device, dtype=dtype)
         ways[f"ours {dtype}, one by one"] = partial(one_by_one, half, waves)
         ways[f"ours {dtype}, batches"] = partial(half, waves)
+        way = partial(to_features, half, files, folder, given)
+        ways[f"ours {dtype}, files to features"] = way
     return ways
 
 

@@ -256,6 +256,18 @@ def test_a_gpu_is_given_one_batch_at_a_time(tmp_path):
     assert encoder.most == [1] * 6
 
 
+def test_a_batch_is_as_long_as_the_encoder_asks(tmp_path):
+    """emotion2vec on a GPU takes minutes of sound at once; 32 s leave the GPU waiting."""
+    rows = made_corpus(tmp_path / "wav", 12)
+    short, given, usual = FakeEncoder(), FakeEncoder(), FakeEncoder()
+    short.batch_seconds = given.batch_seconds = 0.1
+    extract(rows, short, tmp_path / "short")
+    extract(rows, given, tmp_path / "given", batch_seconds=32)
+    extract(rows, usual, tmp_path / "usual")
+    assert len(short.batches) > len(usual.batches) == len(given.batches)
+    assert load_encoder("emotion2vec-base", tiny("emotion2vec-base", tmp_path)).batch_seconds == 32
+
+
 def test_threads_share_an_encoder_after_its_first_batch(tmp_path):
     rows, encoder = made_corpus(tmp_path / "wav", 24), Inside("cpu")
     extract(rows, encoder, tmp_path / "out", chunk=2, threads=4)

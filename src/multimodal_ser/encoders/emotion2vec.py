@@ -56,7 +56,7 @@ __all__ = ["Emotion2Vec", "convert_weights", "frame_times", "load_emotion2vec"]
 
 _BASE = "emotion2vec-base"
 WHOLE, CONTEXT = 40 * 50, 5 * 50  # frames per pass at most; frames of context at an inner end
-_PACK = {"cpu": 32 * SAMPLE_RATE, "cuda": 240 * SAMPLE_RATE}  # samples per batch at most
+_BATCH_SECONDS = {"cpu": 32.0, "cuda": 240.0}  # at most
 
 
 def frame_times(frames: int) -> np.ndarray:
@@ -91,6 +91,11 @@ class Emotion2Vec(Placed):
         self.info, self.layers, self.labels = info, tuple(layers), labels
         self.dtype, self.whole = dtype, WHOLE
         self.computes = str(dtype).removeprefix("torch.")
+
+    @property
+    def batch_seconds(self) -> float:
+        """Seconds of sound that it takes at once; a GPU needs minutes to be busy."""
+        return _BATCH_SECONDS.get(self.device.type, _BATCH_SECONDS["cpu"])
 
     def in_int8(self) -> None:
         """Quantises the products of the transformer blocks to 8 bits, but not the convolutions.
@@ -176,7 +181,7 @@ class Emotion2Vec(Placed):
         windows = pieces([len(wave) for wave in waves], self.whole, CONTEXT, STRIDE, FIELD)
         ahead = int(self.device.type == "cuda")  # it computes while the CPU prepares the next pack
         begun: deque[_Begun] = deque()
-        for place, pack in enumerate(_packs(windows, _PACK.get(self.device.type, _PACK["cpu"]))):
+        for place, pack in enumerate(_packs(windows, round(self.batch_seconds * SAMPLE_RATE))):
             if place:
                 between_passes.get()()
             inputs = [_normalised(waves[p.item][p.cut], *scale(p.item)) for p in pack]

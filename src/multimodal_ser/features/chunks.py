@@ -30,7 +30,7 @@ from multimodal_ser.features.store import STORED_DTYPES, FeatureHeader, check_ar
 
 ENGINES = ("local", "ray")
 _CHARACTERS_A_SECOND = 15  # of speech: puts the lengths of texts and recordings on one scale
-_HELD = 16  # batches' worth of decoded sound that are in memory and sorted by length together
+_HELD = 512.0  # seconds of decoded sound that are in memory and sorted by length together
 _ENCODER_FAULTS = (SerError, RuntimeError, ValueError)  # RuntimeError: torch, on inputs too short
 _Numbered = tuple[int, Sequence[Utterance]]
 
@@ -85,7 +85,8 @@ class EncodedChunk:
 def make_part(recipe: ExtractionRecipe, chunk: _Numbered) -> tuple[int, EncodedChunk]:
     """Makes the tokens of a numbered chunk; only few recordings are in memory at a time."""
     (number, rows), made = chunk, EncodedChunk()
-    for loaded in load_chunks(rows, recipe.header.modality, _HELD * recipe.batch_seconds):
+    most = max(_HELD, recipe.batch_seconds)
+    for loaded in load_chunks(rows, recipe.header.modality, most):
         _encode(recipe, loaded, made)
     return number, made
 

@@ -40,6 +40,7 @@ from multimodal_ser.features.store import FeatureHeader, FeatureStore, differenc
 
 _log = logging.getLogger(__name__)
 
+_BATCH_SECONDS = 32.0  # more gains nothing on a CPU, and takes memory on a small GPU
 _SETTINGS = (
     "corpus", "encoder", "modality", "dim", "weights", "layers", "tokens", "pool", "dtype",
     "compute_dtype", "prefix", "code",
@@ -74,7 +75,7 @@ def extract(
     dtype: str | None = None,
     pool: Pool | None = None,
     chunk: int = 64,
-    batch_seconds: float = 32.0,
+    batch_seconds: float | None = None,
     overwrite: bool = False,
     retry_failed: bool = False,
     progress: bool = True,
@@ -100,7 +101,7 @@ def extract(
         pool: how the pooled vector is made, ``mean`` or ``first``; None for the encoder's own way.
         chunk: utterances per part file.
         batch_seconds: length of a batch including its padding, in seconds of sound (15 characters
-            of text count as one).
+            of text count as one); None for the encoder's own `batch_seconds`, or else 32.
         overwrite: replace a finished file, whatever its settings.
         retry_failed: encode the failures of a finished file again.
         progress: show a progress bar where standard error is a terminal.
@@ -126,10 +127,11 @@ def extract(
         chunks = _to_do(spoken, done, header, chunk, retry_failed)
         if chunks:
             _log.info("%s", _size_of(header, utterances))
+            most = batch_seconds or float(getattr(encoder, "batch_seconds", _BATCH_SECONDS))
             # All that decides the bytes of the parts: settings, content, who is in which part.
             ids = [[row.id for row in rows] for rows in chunks]
-            parts = Parts(path, chunks, digest([asdict(header), ids, batch_seconds]))
-            recipe = ExtractionRecipe(encoder, header, batch_seconds)
+            parts = Parts(path, chunks, digest([asdict(header), ids, most]))
+            recipe = ExtractionRecipe(encoder, header, most)
             _fill(parts, recipe, engine, threads, progress)
             stores = parts.stores()
             if done is not None and sum(map(len, chunks)) < len(spoken):
