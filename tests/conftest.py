@@ -46,3 +46,9 @@ def pair(tmp_path_factory):
 def all_is_speech(monkeypatch):
     """For made-up sound, in which nobody speaks."""
     monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "none")
+
+
+@pytest.fixture
+def level_is_speech(monkeypatch):
+    """For made-up sound that is told from silence by its level, not by a network for speech."""
+    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")

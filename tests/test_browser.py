@@ -142,9 +142,8 @@ def test_the_microphone_becomes_a_timeline(page):
 
 
 @pytest.fixture
-def busy(driver, tmp_path, monkeypatch):
+def busy(driver, tmp_path, level_is_speech):
     """The page while a long recording is analysed, and whether the server is done with it."""
-    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
     predictor = MadePredictor(0.5)
     long = written(tmp_path / "long.wav", melody(*[200] * 20), subtype="PCM_16")
     with serving(create_app(predictor)) as here:
@@ -272,8 +271,7 @@ def test_a_narrow_screen_does_not_scroll_sideways(page, sounds):
     assert wide <= 360
 
 
-def test_words_stand_in_their_moments_and_follow_the_sound(driver, sounds, monkeypatch):
-    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
+def test_words_stand_in_their_moments_and_follow_the_sound(driver, sounds, level_is_speech):
     said = [Word(0.5, 1.0, "<i>so"), Word(5.0, 5.4, "very"), Word(5.5, 5.9, "much")]
     with serving(create_app(MadePredictor(), words=lambda samples: said)) as here:
         opened(driver, here)

@@ -14,10 +14,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.serve import Settings
 from multimodal_ser.timeline import Word
 
-
-@pytest.fixture(autouse=True)
-def _level_decides_what_is_speech(monkeypatch):
-    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
+pytestmark = pytest.mark.usefixtures("level_is_speech")
 
 
 def test_predicts_a_file_of_a_form_with_its_words():

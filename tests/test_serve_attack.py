@@ -24,10 +24,7 @@ from made_attack import CLIP, HALF, HERE, SOURCE, WAV, honest_clients_are_answer
 from made_server import MadePredictor
 from multimodal_ser.serve import Settings, create_app, serving
 
-
-@pytest.fixture(autouse=True)
-def _level_decides_what_is_speech(monkeypatch):
-    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
+pytestmark = pytest.mark.usefixtures("level_is_speech")
 
 
 PROGRAM = """

@@ -22,14 +22,11 @@ from multimodal_ser.serve import Settings, create_app, serving
 from multimodal_ser.serve.jobs import STATE
 from multimodal_ser.timeline import analyze
 
+pytestmark = pytest.mark.usefixtures("level_is_speech")
+
 SOUND = melody(200, 600, 1000)
 WAV = encoded(SOUND)
 TYPE = {"Content-Type": "audio/wav"}
-
-
-@pytest.fixture(autouse=True)
-def energy(monkeypatch):
-    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
 
 
 def served(folder, predictor=None, **how):

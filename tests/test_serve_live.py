@@ -24,12 +24,9 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.serve import Settings, create_app, serving
 from multimodal_ser.timeline import analyze
 
+pytestmark = pytest.mark.usefixtures("level_is_speech")
+
 SOUND = melody(200, 600, 1000)
-
-
-@pytest.fixture(autouse=True)
-def energy(monkeypatch):
-    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
 
 
 @pytest.fixture

@@ -130,12 +130,11 @@ async def send_all(app, rng):
     return codes
 
 
-def test_malformed_requests(tmp_path, monkeypatch):
+def test_malformed_requests(tmp_path, monkeypatch, level_is_speech):
     for name in ("TMPDIR", "TEMP", "TMP"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
     opened = set()
     sys.addaudithook(lambda event, given: writes(event, given, opened))
     codes = asyncio.run(send_all(create_app(MadePredictor(), Settings()), random.Random(7)))

@@ -17,10 +17,7 @@ from multimodal_ser.errors import SerError
 from multimodal_ser.serve import Settings, create_app
 from multimodal_ser.serve.run import JsonFormatter
 
-
-@pytest.fixture(autouse=True)
-def _level_decides_what_is_speech(monkeypatch):
-    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
+pytestmark = pytest.mark.usefixtures("level_is_speech")
 
 
 async def happened(condition):

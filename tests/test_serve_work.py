@@ -18,10 +18,7 @@ from made_server import MadePredictor, encoded
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.serve import Settings, create_app, serving
 
-
-@pytest.fixture(autouse=True)
-def _level_decides_what_is_speech(monkeypatch):
-    monkeypatch.setattr("multimodal_ser.audio.speech.gates.AUTO", "energy")
+pytestmark = pytest.mark.usefixtures("level_is_speech")
 
 
 @pytest.fixture(scope="module")

@@ -127,6 +127,16 @@ def locked(path: Path, wait: float = 0) -> Iterator[None]:
         lock.release()
 
 
+def sha256_of(*files: Path) -> str:
+    """The sha256 of the bytes of files, one after another."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):  # a file need not fit into memory
+                digest.update(block)
+    return digest.hexdigest()
+
+
 def parse_json(text: str | bytes) -> Any:
     """Parses JSON from an untrusted source.
 

@@ -7,13 +7,12 @@ emotion2vec's ``model.pt`` are read by torch's weights-only reader, which admits
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from multimodal_ser.common.files import parse_json
+from multimodal_ser.common.files import parse_json, sha256_of
 from multimodal_ser.encoders.weight_sources import (
     ANY_SOURCE,
     WEIGHT_SOURCES,
@@ -177,16 +176,9 @@ def _listed(name: str, index: Path) -> list[str]:
 
 
 def _sha256(name: str, file: Path) -> str:
-    digest = hashlib.sha256()
     beside = _listed(name, file) if file.name.endswith(_INDEX) else []
-    for path in (file, *(file.parent / part for part in beside)):
-        try:
-            with path.open("rb") as stream:
-                # In blocks of a megabyte: large weights need not fit into memory.
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-        except OSError as error:
-            raise EncoderError(
-                f"{name}: {path} cannot be read ({error}); fetch it again"
-            ) from error
-    return digest.hexdigest()
+    try:
+        return sha256_of(file, *(file.parent / part for part in beside))
+    except OSError as error:
+        place = error.filename or file
+        raise EncoderError(f"{name}: {place} cannot be read ({error}); fetch it again") from error

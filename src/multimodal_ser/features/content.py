@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.common.arrays import LEAST_SPREAD
+from multimodal_ser.common.files import sha256_of
 from multimodal_ser.common.spelling import alike
 from multimodal_ser.corpora.utterance import (
     ABSENT,
@@ -44,7 +45,6 @@ from multimodal_ser.features.store import FeatureStore
 _log = logging.getLogger(__name__)
 _JUDGED = ("emotion", *GROUPS, "split", "attributes", "votes")  # decide labels and splits
 _DIGITS = 16  # hexadecimal digits: 64 bits are enough to distinguish the recordings of a corpus
-_BLOCK = 1 << 20  # bytes read at a time
 _READERS = 4  # threads that read files; hashing releases the interpreter's lock
 
 
@@ -204,14 +204,10 @@ def digest(value: object) -> str:
 
 def file_hash(path: str | Path) -> str:
     """The first 16 digits of the sha256 of a file's bytes; `ABSENT` if it cannot be read."""
-    found = hashlib.sha256()
     try:
-        with Path(path).open("rb") as file:
-            while block := file.read(_BLOCK):
-                found.update(block)
+        return sha256_of(Path(path))[:_DIGITS]
     except OSError:
         return ABSENT
-    return found.hexdigest()[:_DIGITS]
 
 
 def _input_of(row: Utterance, modality: ModalityName) -> str:

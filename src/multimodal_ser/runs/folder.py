@@ -6,7 +6,6 @@ exists need not be made again. Scores are always derived from the predictions.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from multimodal_ser.common.files import parse_json, written_aside
+from multimodal_ser.common.files import parse_json, sha256_of, written_aside
 from multimodal_ser.config.record import ClassNames, Record, RunConfig, as_json
 from multimodal_ser.errors import SerError, one_of, some_of
 from multimodal_ser.evaluation import metrics
@@ -102,21 +101,17 @@ def write_run(
         partial.mkdir()
         (partial / "history.jsonl").write_text(rows)
         write_predictions(partial / PREDICTIONS, config.labels.classes, parts)
-        digest = _sha256(partial / PREDICTIONS)
+        digest = sha256_of(partial / PREDICTIONS)
         _write_json(partial / CONFIG, as_json(replace(record, predictions=digest)))
         _write_json(partial / "metrics.json", _scores(config.labels, parts))
         save_model(fitted.model, partial / MODEL, config, dims)
     return folder
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def changed_predictions(runs: Iterable[Run]) -> list[Path]:
     """The files of predictions that are not as they were when their runs were made."""
     files = {run.folder / PREDICTIONS: run.record.predictions for run in runs}
-    return [path for path, digest in files.items() if digest and _sha256(path) != digest]
+    return [path for path, digest in files.items() if digest and sha256_of(path) != digest]
 
 
 def _write_json(path: Path, value: object) -> None:
