@@ -34,7 +34,7 @@ class ClassNames:
         name: of the class set, or the attributes separated by commas; of two tasks, both with a +.
         classes: the classes in order, or the attributes, or both.
         hash: of which utterance has which of them.
-        task: one of `config.TASKS`.
+        task: one of `settings.TASKS`.
         scale: for attributes, the corpus's values that correspond to 0 and 1.
     """
 

@@ -96,7 +96,7 @@ def load_material(
         audio: name of the audio features; needed if there are several, ``"none"`` for none.
         text: the same for text.
         complete: whether the corpus must have every class; one that is only tested need not.
-        task: one of `config.TASKS`.
+        task: one of `settings.TASKS`.
         rows: the utterances of the folder's manifest, if they were read already.
 
     Raises:

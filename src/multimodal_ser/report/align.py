@@ -34,7 +34,7 @@ class Sample:
         nameless: how many utterances lack a speaker although others have one; those of a corpus
             are one cluster.
         names: of the classes, or of the attributes.
-        task: one of `config.TASKS`.
+        task: one of `settings.TASKS`.
         targets: votes per class, or true values of attributes, [N, C]; None for plain classes.
         headline: the score that systems are compared by.
         corpora: that the utterances' ids name, "" where one names none.

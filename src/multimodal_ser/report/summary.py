@@ -217,7 +217,7 @@ class Summary:
         settings: what all systems share, flattened.
         versions: of the software.
         validation: an ablation's second table, over the validation rows.
-        task: what is predicted, one of `config.TASKS`.
+        task: what is predicted, one of `settings.TASKS`.
         ceiling: sentences on how well the raters agree, if their votes are used.
         headline: the score that systems are compared by.
     """

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> None:
     """Writes the tensors of a model, and everything that loading needs into the file's header.
 
-    A fine-tuned encoder is written by `tune.save_tuned`; predictors read it like the starter model.
+    A fine-tuned encoder is written by `tuned.save_tuned`; predictors read it like the starter model.
     """
     if isinstance(model, Tuned):
         save_tuned(model, path, half=False)
@@ -74,7 +74,7 @@ def changes_of(folder: Path, modality: str) -> Path:
 
 
 def load_model(path: Path) -> nn.Module:
-    """Reads a run's model over features, ready to predict; `tune.load_tuned` reads encoders.
+    """Reads a run's model over features, ready to predict; `tuned.load_tuned` reads encoders.
 
     Raises:
         SerError: the file is not a model of this project.
