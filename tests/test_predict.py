@@ -293,6 +293,10 @@ def test_a_run_on_text_needs_words(tmp_path, weights):
 
 def test_a_run_refuses_other_weights(tmp_path, weights):
     folder = made_run(tmp_path / "run", weights["root"])
+    with pytest.raises(
+        EncoderError, match=r"unknown encoder 'audio'; choose one of: whisper-tiny$"
+    ):
+        load(folder, weights={"audio": weights["root"]})
     config = json.loads((folder / "config.json").read_text())
     config["features"]["audio"]["weights"] = "0" * 64
     (folder / "config.json").write_text(json.dumps(config))

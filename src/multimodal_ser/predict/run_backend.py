@@ -25,7 +25,7 @@ from multimodal_ser.config.record import FeatureSpec, SavedAs, as_json
 from multimodal_ser.dataset.examples import MODALITIES, Modality
 from multimodal_ser.encoders import ENCODERS, load_for
 from multimodal_ser.encoders.base import Encoder
-from multimodal_ser.errors import EncoderError
+from multimodal_ser.errors import EncoderError, one_of
 from multimodal_ser.models.fusion import MODELS
 from multimodal_ser.models.layers import read_out
 from multimodal_ser.predict.backend import (
@@ -146,8 +146,12 @@ def load_features(
         device: where torch computes.
 
     Raises:
-        EncoderError: an encoder is unknown, or its weights are missing or are not the same.
+        EncoderError: an encoder is unknown, its weights are missing or are not the same, or the
+            mapping has none of the encoders.
     """
+    names = [spec.encoder for spec in described.values() if spec]
+    if isinstance(weights, Mapping) and weights and not any(name in weights for name in names):
+        raise EncoderError(f"{folder}: {one_of('encoder', next(iter(weights)), names)}")
     found = {}
     for modality in MODALITIES:
         spec = described.get(modality)
