@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def save_model(model: nn.Module, path: Path, config: RunConfig, dims: Dims) -> None:
     """Writes the tensors of a model, and everything that loading needs into the file's header.
 
-    A fine-tuned encoder is written by `tuned.save_tuned`; predictors read it like the starter model.
+    A fine-tuned encoder is written by `tuned.save_tuned`, and read like the starter model.
     """
     if isinstance(model, Tuned):
         save_tuned(model, path, half=False)
