@@ -28,6 +28,7 @@ from made_server import MadePredictor, melody
 from made_sound import tone, written
 from multimodal_ser.serve import Settings, create_app, serving
 from multimodal_ser.timeline import Word
+from multimodal_ser.timeline.tables import Overview, summary_page
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -261,14 +262,27 @@ def test_dark_has_its_own_colours(page, sounds):
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+def least_width(driver):
+    """Pixels that the page takes on a screen of 360."""
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    wide = driver.execute_script("return document.documentElement.scrollWidth")
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    return wide
+
+
 def test_a_narrow_screen_does_not_scroll_sideways(page, sounds):
     by(page, "file").send_keys(str(sounds["talk"]))
     until(page, lambda: by(page, "result").is_displayed())
-    size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    wide = page.execute_script("return document.documentElement.scrollWidth")
-    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert wide <= 360
+    assert least_width(page) <= 360
+
+
+def test_the_summary_of_a_folder_does_not_scroll_sideways_either(driver, tmp_path):
+    overview = Overview(("anger", "joy"))
+    overview.add({"source": f"{'a' * 90}.wav", "reason": f"no such file; it was /{'b' * 90}.wav"})
+    (tmp_path / "summary.html").write_text(summary_page(overview, pages=False))
+    driver.get((tmp_path / "summary.html").as_uri())
+    assert least_width(driver) <= 360
 
 
 def test_words_stand_in_their_moments_and_follow_the_sound(driver, sounds, level_is_speech):

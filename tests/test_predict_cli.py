@@ -284,6 +284,11 @@ def test_what_is_odd_in_standard_input_is_told_with_its_name(
     assert "<bytes>" not in caplog.text
 
 
+def test_an_address_is_told_once(capsys, model):
+    code, _, err = predicted(capsys, "https://example.com/call.wav", "--model", model)
+    assert (code, err.count("example.com"), "standard input" in err) == (1, 1, True)
+
+
 def test_the_threshold(capsys, sounds, model):
     args = (sounds / "a.wav", "--model", model, "--threshold", "0.9999", "--format", "json")
     _, out, _ = predicted(capsys, *args)

@@ -63,7 +63,10 @@ def located(name: str, source: object) -> Where:
         if not str(source):
             raise AudioError("the name of the recording is empty; give the path of a file")
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(source)) and not path.exists():
-            raise AudioError(f"{source}: is an address, not a file; give a path or bytes")
+            raise AudioError(
+                f"{name}: is an address, not a file; give a path or bytes, or the content on "
+                "standard input, -"
+            )
         try:
             if path.is_dir():
                 raise AudioError(f"{name}: is a folder, not a recording; pass one of its files")
