@@ -407,5 +407,6 @@ def test_a_truncated_recording_has_one_warning(capsys, caplog, tmp_path, model, 
     assert command == "analyze" or "adapted to the recordings' channel" in printed.err
     # ser analyze shows it among the timeline's notes, below the line of the recording
     lines = [*caplog.messages, *printed.out.splitlines(), *printed.err.splitlines()]
-    told = sorted(line.partition(":")[0] for line in lines if "truncated" in line)
-    assert told == [f"{n:02d}.wav" for n in range(count)]
+    told = sorted(line.partition(":")[0] for line in lines if "its header claims" in line)
+    names = [f"{n:02d}.wav" for n in range(count)]
+    assert told == names if command == "predict" else len(told) == count
