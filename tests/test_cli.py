@@ -161,6 +161,8 @@ def test_list_shows_every_name(capsys):
     assert code == 0
     for name in (*CLASS_SETS, *SCHEMES, *ENCODERS, *MODELS, "linear", "svm", "iemocap", "table"):
         assert name in out
+    sets = [line for line in out.splitlines() if line.startswith("  iemocap4")]
+    assert len({line.split(maxsplit=1)[1] for line in sets}) == len(sets) == 2  # told apart
 
 
 @pytest.mark.parametrize(

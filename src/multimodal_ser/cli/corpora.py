@@ -15,6 +15,7 @@ from multimodal_ser.errors import SerError, counted, not_installed, one_of
 
 if TYPE_CHECKING:
     from multimodal_ser.corpora import CorpusInfo
+    from multimodal_ser.corpora.labels import ClassSet
 
 
 @app.command(name="list")
@@ -37,7 +38,7 @@ def list_all_command(corpus: Annotated[str | None, tyro.conf.Positional] = None)
         "corpora": {
             name: f"{c.description} [{c.licence}]\n{'':21}{_who(c)}" for name, c in CORPORA.items()
         },
-        "class sets": {name: " ".join(s.classes) for name, s in CLASS_SETS.items()},
+        "class sets": {name: _class_set(one) for name, one in CLASS_SETS.items()},
         "splits": {name: scheme.about for name, scheme in SCHEMES.items()},
         "encoders": {name: f"{e.modality}: {e.about}" for name, e in ENCODERS.items()},
         "scores of every table": _described({**METRICS, **OF_PROBABILITIES}),
@@ -85,6 +86,17 @@ def _classes(info: CorpusInfo) -> str:
     from multimodal_ser.corpora.labels import class_set
 
     return " ".join(class_set(info.labels).classes) if info.labels else "classes as it names them"
+
+
+def _class_set(classes: ClassSet) -> str:
+    """Returns the classes, and which words of a corpus are counted as one of them."""
+    shown = " ".join(classes.classes)
+    for corpus, words in classes.words.items():
+        for name in classes.classes:
+            merged = [word for word, meant in words.items() if meant == name]
+            if len(merged) > 1:
+                shown += f"; {' and '.join(merged)} of {corpus} are {name}"
+    return shown
 
 
 def _tell_corpus(name: str) -> None:
