@@ -221,6 +221,28 @@ def test_a_perfect_score_has_an_interval():
     assert (none.low, none.high) == (0, pytest.approx(1 - interval.low))
 
 
+def kappa(matrix):
+    """Cohen's kappa of counts [..., C, C]: 0 at chance, below it for worse."""
+    shares = np.asarray(matrix, float) / np.sum(matrix, (-2, -1))[..., None, None]
+    chance = (shares.sum(-1) * shares.sum(-2)).sum(-1)
+    return (np.trace(shares, axis1=-2, axis2=-1) - chance) / (1 - chance)
+
+
+def test_a_score_that_can_be_negative_has_an_interval_around_it():
+    rng = np.random.default_rng(0)
+    of_chance = rng.multinomial(20, np.full(9, 1 / 9), size=(8, 1)).reshape(8, 1, 3, 3)
+    worse = of_chance * (2 - np.eye(3))
+    for counts, sign in ((of_chance, 0), (worse, -1)):
+        found, value = statistics.clustered_interval(counts, kappa), kappa(counts.sum((0, 1)))
+        assert found.low < value < found.high
+        assert 0.1 < found.high - found.low < 0.5  # on the logit scale from 0 to 0.5, or unknown
+        assert found.low < 0
+        assert (found.high > 0) is (sign == 0)
+    perfect = statistics.clustered_interval(np.tile(5 * np.eye(3), (5, 1, 1, 1)), kappa)
+    assert perfect.high == 1
+    assert 0.8 < perfect.low < 1
+
+
 def test_chance_agreement_does_not_give_a_zero_interval():
     interval = statistics.clustered_interval(two_class([8, 8, 8], [10, 10, 10]), metrics.wa)
     assert interval.high - interval.low > 0.1

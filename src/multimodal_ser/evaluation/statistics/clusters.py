@@ -248,7 +248,8 @@ def interval_ends(sums: ArrayLike, metric: Metric) -> tuple[Floats, Floats]:
 
     On the logit scale the interval of a score near 1 reaches further down than up. A score of 0 or
     1 has no logit; one evenly spread prediction per class is added first (Agresti & Coull 1998).
-    A correlation uses Fisher's z as its scale, and an amount the logarithm.
+    A correlation, and a score that can be negative, use Fisher's z as their scale, and an amount
+    the logarithm.
 
     Args:
         sums: confusion counts, [..., S, K, C, C].
@@ -265,12 +266,17 @@ def interval_ends(sums: ArrayLike, metric: Metric) -> tuple[Floats, Floats]:
     reach = quantile * np.sqrt(found.variance)
     if isinstance(metric, OfMeans):
         return metric.ends(found.value, reach)
-    inside = (found.value > 0) & (found.value < 1)
+    # A score of one's own may be below 0 where nothing is right, as Cohen's kappa is.
+    signed = bool(metric(1 - np.eye(values.shape[-1])) < 0)
+    inside = (found.value > (-1 if signed else 0)) & (found.value < 1)
     centre = np.where(inside, found.value, metric(smoothed(values)))
-    half = reach / (
-        centre * (1 - centre)
-    )  # delta method: the logit's derivative is 1 / (x (1 − x))
-    low, high = expit(logit(centre) - half), expit(logit(centre) + half)
+    # Delta method: the derivative of the logit is 1 / (x (1 − x)), that of Fisher's z 1 / (1 − x²).
+    if signed:
+        half = reach / (1 - centre**2)
+        low, high = np.tanh(np.arctanh(centre) - half), np.tanh(np.arctanh(centre) + half)
+    else:
+        half = reach / (centre * (1 - centre))
+        low, high = expit(logit(centre) - half), expit(logit(centre) + half)
     return np.minimum(low, found.value), np.maximum(high, found.value)
 
 
