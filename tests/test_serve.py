@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from made_server import MadePredictor, encoded, melody
 from made_sound import tone
 from multimodal_ser.errors import SerError
 from multimodal_ser.serve import Settings
+from multimodal_ser.serve.routes import STATIC
 from multimodal_ser.timeline import Word
 
 pytestmark = pytest.mark.usefixtures("level_is_speech")
@@ -159,6 +162,14 @@ def test_models_limits_card_and_health():
     assert "<img" not in model["card_html"]
     assert "license" not in model["card_html"]
     assert ask("GET", "/health").json()["status"] == "ok"
+
+
+def test_the_pages_name_nothing_by_its_place_on_the_host():
+    """A proxy may have the server in a folder, such as https://example.org/ser/."""
+    files = [file for file in STATIC.iterdir() if file.suffix in (".html", ".js", ".css")]
+    assert len(files) > 5
+    told = {file.name: re.findall(r"""["'`(]/[^"'`)\s>]*""", file.read_text()) for file in files}
+    assert {name: found for name, found in told.items() if found} == {}
 
 
 @pytest.mark.parametrize("address", ["/", "/docs", "/static/page.js", "/v1/models", "/nothing"])

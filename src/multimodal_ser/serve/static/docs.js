@@ -1,7 +1,7 @@
-// /openapi.json -> a page of its own, since the usual one loads from another host.
-const element = serElement; // of /static/timeline.js
+// openapi.json -> a page of its own, since the usual one loads from another host.
+const element = serElement; // of static/timeline.js
 
-const api = await (await fetch("/openapi.json")).json();
+const api = await (await fetch("openapi.json")).json();
 const rows = (pairs) =>
   element("table", {}, ...pairs.map(([name, text]) =>
     element("tr", {}, element("td", {}, element("code", {}, name)), element("td", {}, text))));
@@ -27,9 +27,10 @@ function route(path, verb, told) {
 }
 
 document.getElementById("about").textContent = api.info.summary;
+const here = new URL(".", location).href; // behind a proxy, the server may be in a folder of its host
 document.getElementById("example").textContent =
-  `curl -F file=@recording.wav ${location.origin}/v1/predict\n` +
-  `curl -H 'Content-Type: audio/flac' --data-binary @recording.flac '${location.origin}/v1/analyze?hop=0.5'`;
+  `curl -F file=@recording.wav ${here}v1/predict\n` +
+  `curl -H 'Content-Type: audio/flac' --data-binary @recording.flac '${here}v1/analyze?hop=0.5'`;
 document.getElementById("routes").append(
   ...Object.entries(api.paths).flatMap(([path, verbs]) =>
     Object.entries(verbs).map(([verb, told]) => route(path, verb, told))),

@@ -1,5 +1,5 @@
 // The page: a recording in, its timeline out; everything works by keyboard and is told in words.
-import { canRecord, recordByHand } from "/static/record.js";
+import { canRecord, recordByHand } from "./record.js";
 // serTimeline and serClock are the script of every timeline, served or saved: /static/timeline.js
 
 const $ = (id) => document.getElementById(id);
@@ -43,7 +43,7 @@ function askForKey(retry) {
 
 async function start() {
   try {
-    const told = await ask("/v1/models");
+    const told = await ask("v1/models");
     [state.model] = told.models;
     state.limits = told.limits;
     $("words-option").hidden = !told.words;
@@ -102,7 +102,7 @@ async function analyse(blob, name) {
   let found;
   try {
     const words = !$("words-option").hidden && $("words").checked;
-    found = await ask(`/v1/analyze?peaks=true&words=${words}`, { method: "POST", body: form, signal });
+    found = await ask(`v1/analyze?peaks=true&words=${words}`, { method: "POST", body: form, signal });
   } catch (error) {
     if (signal.aborted) return;
     if (error.status === 401) askForKey(() => analyse(blob, name));

@@ -14,7 +14,7 @@ async function startRecording(onSound) {
   const context = new AudioContext();
   const parts = [];
   try {
-    await context.audioWorklet.addModule("/static/worklet.js");
+    await context.audioWorklet.addModule("static/worklet.js");
     const node = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
     node.port.onmessage = ({ data }) => {
       parts.push(data);
