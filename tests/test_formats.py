@@ -121,6 +121,15 @@ def test_folders_say_parts_and_ask_who_speaks(tmp_path: Path) -> None:
     assert "note: left out, in no folder: 1 recording, such as loose.wav" in corpus.left_out
 
 
+def test_folders_of_speakers_are_no_emotions(tmp_path: Path) -> None:
+    for place in ("train/wut/Actor_01/a.wav", "freude/Actor_02/a.wav", "Actor_02/angry/b.wav"):
+        put(tmp_path / place)
+    told = CORPORA["folders"].read(tmp_path, name="own", speaker=r"Actor_(\d+)").utterances
+    assert sorted((one.emotion, one.speaker) for one in told) == [
+        ("anger", "02"), ("freude", "02"), ("wut", "01"),
+    ]  # fmt: skip
+
+
 def test_kaldi_cuts_segments_and_runs_no_command(tmp_path: Path) -> None:
     root = make_kaldi(tmp_path).root
     corpus = CORPORA["kaldi"].read(root)

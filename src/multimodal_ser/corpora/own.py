@@ -9,7 +9,7 @@ names of classes, such as ``anger``. A row without an emotion is read if it has 
 is then the one with most of them, or ``no agreement``) or attributes (``no label``).
 
 In folders, a recording's emotion is the innermost folder above it whose name is an emotion, or else
-the folder that contains it. An outermost folder called ``train``, ``dev`` (``val``, ``validation``)
+the innermost one that names neither the part nor, as the pattern says, the speaker. An outermost folder called ``train``, ``dev`` (``val``, ``validation``)
 or ``test`` is the part. Speakers are read from paths only by a pattern that the user gives, because
 a folder per speaker cannot be distinguished from a folder per day.
 """
@@ -91,12 +91,13 @@ def read_folders(root: Path, name: str | None = None, *, speaker: str | None = N
     for path in paths:
         above = path.relative_to(root).parts[:-1]
         if above:
-            match = pattern.search(path.relative_to(root).as_posix()) if pattern else None
+            audio = path.relative_to(root).as_posix()
+            match = pattern.search(audio) if pattern else None
+            of_speaker = audio.count("/", 0, match.start(1)) if match else None
             rows.append(
                 {
-                    "audio": path.relative_to(root).as_posix(),
-                    # in happy/Actor_01/x.wav, the nearest folder is no emotion, but the next one is
-                    "emotion": next((name for name in above[::-1] if is_emotion(name)), above[-1]),
+                    "audio": audio,
+                    "emotion": _emotion(above, of_speaker),
                     "split": part_named(above[0]) if len(above) > 1 else None,
                     "speaker": match[1] if match else None,
                 }
@@ -111,3 +112,24 @@ def read_folders(root: Path, name: str | None = None, *, speaker: str | None = N
             f"left out, in no folder: {counted(len(loose), 'recording')}, such as {loose[0]}"
         )
     return of_rows(name or root.resolve().name, root / "folders", rows, notes=notes)
+
+
+def _emotion(above: Sequence[str], of_speaker: int | None) -> str:
+    """The folder that says the emotion: the innermost whose name is one, or is nothing else.
+
+    Args:
+        above: the folders of a recording, from the outermost to the innermost.
+        of_speaker: place of the one that names the speaker, if that is known.
+
+    >>> _emotion(["happy", "Actor_01"], None), _emotion(["train", "wut", "Actor_01"], 2)
+    ('happy', 'wut')
+    >>> _emotion(["train", "wut_01"], 1)
+    'wut_01'
+    """
+    other = [
+        name
+        for place, name in enumerate(above)
+        if place != of_speaker and not (place == 0 and part_named(name))
+    ]
+    named = [name for name in above if is_emotion(name)]
+    return (named or other or list(above))[-1]
