@@ -9,9 +9,10 @@ names of classes, such as ``anger``. A row without an emotion is read if it has 
 is then the one with most of them, or ``no agreement``) or attributes (``no label``).
 
 In folders, a recording's emotion is the innermost folder above it whose name is an emotion, or else
-the innermost one that names neither the part nor, as the pattern says, the speaker. An outermost folder called ``train``, ``dev`` (``val``, ``validation``)
-or ``test`` is the part. Speakers are read from paths only by a pattern that the user gives, because
-a folder per speaker cannot be distinguished from a folder per day.
+the innermost one that names neither the part nor, as the pattern says, the speaker. An outermost
+folder called ``train``, ``dev`` (``val``, ``validation``) or ``test`` is the part. Speakers are
+read from paths only by a pattern that the user gives, because a folder per speaker cannot be
+distinguished from a folder per day.
 """
 
 from __future__ import annotations
