@@ -131,14 +131,17 @@ class Device:
 def test_the_microphone_prints_estimates_and_then_segments(monkeypatch, capsys, tmp_path):
     device = Device(stop=8.5)
     monkeypatch.setitem(sys.modules, "sounddevice", device)
-    assert main(["analyze", "--microphone", "--vad", "energy", "--out", str(tmp_path)]) == 0
-    out = capsys.readouterr().out
+    asked = ["--formats", "json,csv,vtt,srt,audacity,rttm,html", "--out", str(tmp_path)]
+    assert main(["analyze", "--microphone", "--vad", "energy", *asked]) == 0
+    out, told = capsys.readouterr()
+    assert "not written, since the sound was not kept: html" in told
     assert out.index("… 3.9 s  anger 100 %") < out.index("–   0:05.1  anger         100 %")
     assert "–   0:08.1  sadness       100 %" in out
     assert "microphone: 0:08, speech" in out
     assert device.closed
     assert {file.name for file in tmp_path.iterdir()} == {
-        f"microphone{ending}" for ending in (".json", ".csv", ".vtt", ".srt", ".labels.txt")
+        f"microphone{ending}"
+        for ending in (".json", ".csv", ".vtt", ".srt", ".labels.txt", ".rttm")
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from multimodal_ser.timeline.places import Place
 
 _WAIT = 10.0  # seconds until another command has noted in the folder what it is writing
-WITHOUT_SOUND = ("json", "csv", "vtt", "srt", "audacity")
+# formats that neither show the sound nor link the recording
+_WITHOUT_SOUND = ("json", "csv", "vtt", "srt", "audacity", "textgrid", "rttm")
 
 
 @app.command(name="analyze")
@@ -82,7 +83,7 @@ def analyze_command(
         words_model: a Whisper model: folder in CTranslate2 format, size or hub id.
         language: language of the words, such as de; by default, a multilingual model detects it.
         microphone: record from the microphone instead (extra live) until Ctrl-C; files are written
-            only with --out.
+            only with --out, in formats that need no recording.
         seconds: how long to record.
         source: where the encoders' weights are, as for `ser predict`.
         device: device for torch, such as cpu or cuda.
@@ -94,19 +95,10 @@ def analyze_command(
     from multimodal_ser.timeline.writers import checked_formats
 
     chosen = checked_formats(formats)
-    if microphone and files:
-        raise SerError("--microphone records instead of reading files; leave one of them out")
-    of_files = {
-        "--channels": channels != "auto",
-        "--names": bool(names),
-        "--speakers": speakers != "off",
-        "--engine": engine != "local",
-    }
-    if microphone and (asked := [option for option, used in of_files.items() if used]):
-        raise SerError(
-            f"{' and '.join(asked)}: for recordings; --microphone has one channel, and does not "
-            "separate speakers: leave it out, or record first and analyse the file"
-        )
+    if microphone:
+        asked = {"--channels": channels != "auto", "--names": bool(names)}
+        asked |= {"--speakers": speakers != "off", "--engine": engine != "local"}
+        _check_microphone(files, asked)
     if seconds is not None and not (microphone and seconds > 0):
         raise SerError(f"--seconds {seconds:g} is how long --microphone records; allowed: above 0")
     settings: dict[str, Any] = {"window": window, "hop": hop, "smoothing": smoothing, "vad": vad}
@@ -132,8 +124,10 @@ def analyze_command(
         predictor = without_channel(predictor, "off" if adapt == "auto" else adapt, ())
         tell_unremoved(predictor.channel)
     if microphone:
-        kept = [name for name in chosen if name in WITHOUT_SOUND] if out else []
+        kept = [name for name in chosen if name in _WITHOUT_SOUND] if out else []
         _listen(predictor, settings, seconds, out or Path(), kept)
+        if others := [name for name in chosen if out and name not in kept]:
+            sys.stderr.write(f"not written, since the sound was not kept: {', '.join(others)}\n")
         return 0
     from multimodal_ser.timeline.folder import AnalysisRecipe
 
@@ -149,6 +143,17 @@ def analyze_command(
         # recording
         together = bool(chosen) and (len(found) > 1 or Path(files[0]).is_dir())
         return _files(found, recipe, out, engine, together=together)
+
+
+def _check_microphone(files: Sequence[str], asked: Mapping[str, bool]) -> None:
+    """Raises SerError for files, and for options of files that were asked for."""
+    if files:
+        raise SerError("--microphone records instead of reading files; leave one of them out")
+    if given := [option for option, used in asked.items() if used]:
+        raise SerError(
+            f"{' and '.join(given)}: for recordings; --microphone has one channel, and does not "
+            "separate speakers: leave it out, or record first and analyse the file"
+        )
 
 
 @contextmanager
