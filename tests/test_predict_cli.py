@@ -284,6 +284,15 @@ def test_what_is_odd_in_standard_input_is_told_with_its_name(
     assert "<bytes>" not in caplog.text
 
 
+def test_an_ending_of_no_format_is_refused(capsys, sounds, model, tmp_path):
+    args = (sounds / "a.wav", "--model", model, "--out", tmp_path / "calls.xlsx")
+    code, _, err = predicted(capsys, *args)
+    assert (code, "nothing is written as .xlsx; allowed: .csv" in err) == (1, True)
+    assert not (tmp_path / "calls.xlsx").exists()
+    assert predicted(capsys, *args, "--format", "csv")[0] == 0
+    assert predicted(capsys, *args[:-1], tmp_path / "calls")[0] == 0
+
+
 def test_an_address_is_told_once(capsys, model):
     code, _, err = predicted(capsys, "https://example.com/call.wav", "--model", model)
     assert (code, err.count("example.com"), "standard input" in err) == (1, 1, True)

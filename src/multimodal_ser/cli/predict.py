@@ -59,7 +59,8 @@ def predict_command(
             default).
         words_model: a Whisper model, as for `ser analyze`.
         language: language of the words, such as de; by default, a multilingual model detects it.
-        format: a table for people, or json, jsonl, csv; default: as --out ends, otherwise a table.
+        format: a table for people, or json, jsonl, csv; default: as --out ends, and a table for
+            standard output, .txt or no ending.
         out: file to write; default, and -: standard output.
         source: where the encoders' weights are, folder or hub id; ENCODER=PLACE for several.
         threshold: confidence below which the label is `uncertain`; default: the model's own.
@@ -83,8 +84,7 @@ def predict_command(
     out = None if out == Path("-") else out
     refuse_recording(out, found)
     if format is None:
-        ending = "" if out is None else out.suffix.lower().removeprefix(".")
-        format = cast(Format, ending if ending in FORMATS else "table")
+        format = _format_of(out)
     predictor = load(model, device=device, weights=weights_of(source))
     if threshold is not None:
         predictor.threshold = threshold
@@ -119,6 +119,25 @@ def predict_command(
     if note := missing_words(predictor, len(wordless), len(found), how):
         sys.stderr.write(f"{note}\n")
     return failed(failures, len(found))
+
+
+def _format_of(out: Path | None) -> Format:
+    """The format that an output file's ending stands for; a table without one, and for .txt.
+
+    Raises:
+        SerError: no format has this ending; a program that goes by it could not read the file.
+    """
+    from multimodal_ser.predict.writing import FORMATS
+
+    ending = "" if out is None else out.suffix.lower().removeprefix(".")
+    if ending in FORMATS:
+        return cast(Format, ending)
+    if ending in ("", "txt"):
+        return "table"
+    raise SerError(
+        f"--out {out}: nothing is written as .{ending}; allowed: .csv, .json, .jsonl, or .txt for "
+        "a table; --format chooses one of them whatever the name"
+    )
 
 
 def _adapted(
