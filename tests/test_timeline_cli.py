@@ -180,6 +180,17 @@ def test_recognising_needs_its_extra(monkeypatch):
         Recogniser()
 
 
+def test_words_are_recognised_on_devices_as_torch_calls_them(monkeypatch):
+    library, asked = made_whisper([], "en"), []
+    made = library.WhisperModel()
+    library.WhisperModel = lambda place, **how: asked.append(tuple(how.values())) or made
+    monkeypatch.setitem(sys.modules, "faster_whisper", library)
+    for device in ("cpu", "cuda", "cuda:1", "mps"):
+        Recogniser("made", device=device)
+    on_cpu, on_gpu = ("cpu", 0, "int8"), ("cuda", 0, "float16")
+    assert asked == [on_cpu, on_gpu, ("cuda", 1, "float16"), on_cpu]
+
+
 def test_parts_of_words_are_one_word(monkeypatch):
     told = [(0.0, 0.4, " eleven"), (0.4, 0.5, " o"), (0.5, 0.9, "'clock."), (0.9, 9.0, "  ")]
     monkeypatch.setitem(sys.modules, "faster_whisper", made_whisper(told, "en"))

@@ -52,7 +52,8 @@ class Recogniser:
                 size ``base``, of many languages, is taken from the extra ``offline-base`` where
                 that is installed.
             language: such as ``de``; None lets a multilingual model detect it.
-            device: ``cpu`` or ``cuda``.
+            device: torch's name, such as ``cuda`` or ``cuda:1``; without CUDA, as with ``mps``,
+                the words are recognised on the CPU.
 
         Raises:
             SerError: an extra is not installed, the weights cannot be read, or they know English
@@ -60,9 +61,15 @@ class Recogniser:
         """
         library = import_extra("faster_whisper", "to recognise words", "asr")
         place = _place(source)
-        kind = "int8" if device == "cpu" else "float16"
+        kind, _, number = device.partition(":")
+        # CTranslate2, which computes here, knows these two and numbers GPUs in another argument
+        where = {
+            "device": kind if kind == "cuda" else "cpu",
+            "device_index": int(number or 0),
+            "compute_type": "float16" if kind == "cuda" else "int8",
+        }
         try:
-            self._model: Any = library.WhisperModel(place, device=device, compute_type=kind)
+            self._model: Any = library.WhisperModel(place, **where)
         except (RuntimeError, ValueError, OSError) as error:
             raise SerError(f"{place}: cannot be read as a whisper model ({error})") from error
         self.multilingual = bool(self._model.model.is_multilingual)
