@@ -85,12 +85,30 @@ def by_speaker(values):
     return ((groups - groups.mean(0)) / groups.std(0)).reshape(values.shape)
 
 
+def quartiles_apart(values):
+    low, middle, high = np.percentile(values, (25, 50, 75), axis=0)
+    return (values - middle) / (high - low)
+
+
+def sure(values):
+    """Probabilities of a classifier that is certain of each class now and then."""
+    powers = np.exp(20 * (values - values.max(1, keepdims=True)) + 60 * np.eye(36, 16))
+    return powers / powers.sum(1, keepdims=True)
+
+
 FITTED = {
-    "": [lambda x: x, lambda x: (x - x[:20].mean(0)) / x[:20].std(0), lambda x: 1.0 * (x > 2)],
+    "": [
+        lambda x: x,
+        lambda x: (x - x[:20].mean(0)) / x[:20].std(0),
+        lambda x: 1.0 * (x > 2),
+        sure,
+    ],
     "standardised, or transformed by PCA, over all": [
         lambda x: (x - x.mean(0)) / x.std(0),
         lambda x: (x - x.mean(0)).astype(np.float16),
         lambda x: (x - x.min(0)) / np.ptp(x, 0),
+        lambda x: 2 * (x - x.min(0)) / np.ptp(x, 0) - 1,
+        quartiles_apart,
     ],
     "standardised by speaker": [by_speaker],
 }

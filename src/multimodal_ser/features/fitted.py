@@ -1,7 +1,8 @@
 """imported features → whether they were standardised, or transformed by PCA, over all utterances.
 
 What was fitted to all utterances was fitted to those of every test set, too, which no split can
-undo. It shows: each feature has the mean 0, or runs from 0 to 1, over all utterances at once.
+undo. It shows: each feature has the mean 0, or the median 0 and quartiles 1 apart, or runs from 0
+or −1 to 1, over all utterances at once.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def fitted_note(
             f"features {name!r} were standardised by speaker before they were imported, in the "
             "test set too: predicting so needs several unlabelled recordings of each speaker"
         )
-    if _is_centred(means, counts, means.std(0)) or _is_scaled(means):
+    centred = _is_centred(means, counts, means.std(0)) or _has_unit_quartiles(means)
+    if centred or _is_scaled(means):
         return (
             f"features {name!r} were standardised, or transformed by PCA, over all utterances "
             "before they were imported: those of the test set have a part in it, and no "
@@ -72,8 +74,20 @@ def _is_of_speakers(means: Floats, counts: NDArray[np.int64], rows: Sequence[Utt
     return all(_is_centred(means[own], counts[own], spread) for own in places.values())
 
 
+def _has_unit_quartiles(means: Floats) -> bool:
+    """Whether each feature has the median 0 and quartiles 1 apart, as robust scaling gives it."""
+    low, middle, high = np.percentile(means, (25, 50, 75), axis=0)
+    return bool((np.abs(middle) <= _NONE).all() and (np.abs(high - low - 1) <= _NONE).all())
+
+
 def _is_scaled(means: Floats) -> bool:
-    """Whether each feature runs from 0 to 1 without being 0 and 1 alone, as an indicator is."""
-    ends = np.abs(means.min(0)).max() <= _END and np.abs(means.max(0) - 1).max() <= _END
-    inside = ((means > _END) & (means < 1 - _END)).any(0)
-    return bool(ends and inside.all())
+    """Whether each feature runs from 0 or −1 to 1 without having these values alone.
+
+    Probabilities of classes, which may reach 0 and 1 too, are no scaling: they add up to 1.
+    """
+    low, high = means.min(0), means.max(0)
+    ends = np.abs(high - 1).max() <= _END and (
+        np.abs(low).max() <= _END or np.abs(low + 1).max() <= _END
+    )
+    inside = ((means > low + _END) & (means < high - _END)).any(0)
+    return bool(ends and inside.all() and np.abs(means.sum(1) - 1).max() > _NONE)
