@@ -20,7 +20,6 @@ from multimodal_ser.corpora.utterance import read_manifest
 from multimodal_ser.errors import SerError
 from test_table import read
 
-SHARED_FOLDER = HealthCheck.function_scoped_fixture  # every example writes its own table
 FOUND_OUT = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
 CHINESE = "audio,emotion,speaker,text\n0.wav,joy,王小明,你为什么这样做呢我真的不明白\n"
 JAPANESE = "audio,emotion,speaker,text\n0.wav,joy,鈴木さん,どうしてそんなことをするのですか\n"

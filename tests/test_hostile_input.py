@@ -184,7 +184,7 @@ def checkpoints(marker):
 
 
 @pytest.mark.parametrize("name", sorted(checkpoints(Path("x"))))
-def test_a_checkpoint_runs_nothing(inside, tmp_path, name):
+def test_a_checkpoint_runs_nothing(inside, name):
     marker = inside / "marker"
     Path(name).write_bytes(checkpoints(marker)[name])
     with pytest.raises(SerError) as told:
@@ -265,7 +265,7 @@ def test_a_playlist_opens_no_other_file(inside, name, ending):
     assert not opened
 
 
-def test_a_table_of_hostile_cells(inside, tmp_path):
+def test_a_table_of_hostile_cells(inside):
     """Formulas, escapes and paths in cells stay text; the reader opens only recordings."""
     cells = ["=cmd|' /C calc'!A0", "\x1b[31m", "../../elsewhere/x", "a" * 10_000, "%s%n", "{0}"]
     recording(inside)

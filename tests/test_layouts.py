@@ -161,7 +161,7 @@ def test_asvp_esd_tells_speech_from_cries(tmp_path: Path) -> None:
 
 
 def test_ser_list_tells_classes_speakers_licence_citation_and_traps(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["list"]) == 0
     said = capsys.readouterr().out

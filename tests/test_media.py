@@ -195,7 +195,7 @@ def test_playlists_lead_nowhere(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mpegts", "amr", "asf", "flv", "adts", "ac3"])
-def test_without_the_extra_the_format_is_named(tmp_path, monkeypatch, kind):
+def test_without_the_extra_the_format_is_named(monkeypatch, kind):
     codec, rate = {
         "amr": ("libopencore_amrnb", 8_000),
         "asf": ("wmav2", 44_100),

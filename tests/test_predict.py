@@ -92,7 +92,7 @@ def test_a_list_equals_its_singles(kind, request, tmp_path):
         assert item.end == pytest.approx(len(wave) / 16_000)
 
 
-def test_attributes_are_told_on_their_own_scale(weights, tmp_path, capsys):
+def test_attributes_are_told_on_their_own_scale(weights, tmp_path):
     names = ClassNames("arousal,valence", ("arousal", "valence"), "", "attributes", (1.0, 5.0))
     folder = made_run(tmp_path / "run", weights["root"], labels=names)
     model = load(folder, weights=weights)

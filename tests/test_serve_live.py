@@ -158,7 +158,7 @@ def test_broken_clients_leave_nothing_behind(served):
     assert heard(address, SOUND, {"format": "f32"})[-1]["type"] == "timeline"
 
 
-def test_foreign_pages_and_keys(monkeypatch):
+def test_foreign_pages_and_keys():
     with serving(create_app(MadePredictor(), Settings(api_key="sesame"))) as here:
         address = here.replace("http", "ws") + "/v1/stream"
         for how in ({"origin": "http://evil.example"}, {"host": "evil.example"}):

@@ -44,12 +44,6 @@ def sides(split, rows, of):
     ]
 
 
-def as_sets(split):
-    return [
-        (fold.name, *(frozenset(getattr(fold, part)) for part in PARTS)) for fold in split.folds
-    ]
-
-
 def check_partition(split, rows):
     ids = {row.id for row in rows}
     for fold in split.folds:

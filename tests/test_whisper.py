@@ -233,7 +233,7 @@ def test_real_weights_in_transformers_network():
     assert np.abs(got - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
-def test_weights_are_named_by_what_they_are(tmp_path, monkeypatch):
+def test_weights_are_named_by_what_they_are(tmp_path):
     made = WhisperEncoder(dim=512, heads=8, depth=6, steps=10)
     folder = written(tmp_path, list(ctranslate2(made, np.float16)))
     refused(folder, "holds whisper-base .*ask for whisper-base")
