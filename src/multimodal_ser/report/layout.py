@@ -38,6 +38,8 @@ _LATEX = {
     "^": r"\textasciicircum{}",
     "`": r"\textasciigrave{}",
     **{sign: "\\" + sign for sign in "&%$#_{}"},
+    "λ": r"$\lambda$",  # of an adaptation, and κ of Cohen's score: pdflatex stops at the letters
+    "κ": r"$\kappa$",
 }
 
 
@@ -266,8 +268,8 @@ def _latex_escaped(text: str) -> str:
 
     >>> print(_latex_escaped("cross_attention 91 % ± 2, p < 0.001"))
     cross\_attention 91 \% $\pm$ 2, p $<$ 0.001
-    >>> print(_latex_escaped("20 – 30: --seeds"))
-    20 -- 30: -{}-seeds
+    >>> print(_latex_escaped("20 – 30: --seeds, λ"))
+    20 -- 30: -{}-seeds, $\lambda$
     """
     parts = re.split("(?<=-)(?=-)", text)  # two hyphens in a row would be drawn as a dash
     return "{}".join("".join(_LATEX.get(sign, sign) for sign in part) for part in parts)
