@@ -106,6 +106,16 @@ def test_parquet_as_pandas_writes_it(tmp_path: Path) -> None:
     assert (one.emotion, one.speaker, two.speaker, two.start) == ("anger", "7", None, 0.5)
     assert one.extra == {"when": "2026-01-02 00:00:00+00:00"}
     assert two.extra["age"] == 30.0
+    votes = [{"anger": 2, "joy": 1}, {"joy": 3}]  # which become {"anger": None, "joy": 3}
+    cells = {"path": ["a.wav"] * 2, "id": ["1", "2"], "label": [b"anger", b"joy"], "votes": votes}
+    parquet.write_table(pyarrow.table(cells), tmp_path / "t.parquet")
+    found = CORPORA["table"].read(tmp_path / "t.parquet").utterances
+    assert [(row.emotion, row.votes) for row in found] == [("anger", votes[0]), ("joy", votes[1])]
+    sound = [{"bytes": bytes(5000), "path": "a.wav"}]
+    parquet.write_table(pyarrow.table({"audio": sound, "label": ["joy"]}), tmp_path / "t.parquet")
+    with pytest.raises(SerError, match=r"text or a number; .*ser manifest huggingface") as caught:
+        CORPORA["table"].read(tmp_path / "t.parquet")
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
     (tmp_path / "t.xlsx").write_bytes(b"PK")
     with pytest.raises(SerError, match=r"ends in '.xlsx'.*save other tables as .csv"):
         CORPORA["table"].read(tmp_path / "t.xlsx")

@@ -254,9 +254,13 @@ def _tidied(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of Parquet as JSON has it: pandas' NaN is no value, and dates are text."""
+    """A row of Parquet as JSON has it: pandas' NaN is no value; dates and bytes are text."""
     kept = {name: cell for name, cell in row.items() if cell == cell}  # NaN differs from itself
-    return _tidied(json.loads(json.dumps(kept, default=str)))
+
+    def text(cell: object) -> str:
+        return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
+
+    return _tidied(json.loads(json.dumps(kept, default=text)))
 
 
 def _of_objects(rows: list[tuple[int, dict[str, Any]]], notes: list[str]) -> Cells:

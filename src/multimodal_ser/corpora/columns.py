@@ -237,6 +237,8 @@ def votes(where: str, column: str, cell: Any) -> dict[str, float]:
             f"{where}: {column} is {cell!r}; allowed: anger:3 neutral:2, or an object in JSONL; if "
             f"the column is something else: --columns votes={NONE}"
         )
+    # Parquet stores all words of the column in each row, without a number where nobody chose one
+    cell = {word: count for word, count in cell.items() if count is not None}
     counts = {word: rating(where, column, count) for word, count in cell.items()}
     if not counts or min(counts.values()) < 0 or not sum(counts.values()):
         raise SerError(f"{where}: {column} is {cell!r}; allowed: raters, 0 or more, not all 0")

@@ -39,6 +39,7 @@ from multimodal_ser.errors import SerError, counted
 
 NEEDED = ("audio", "emotion")
 _ROUNDING = 1e-3  # of probabilities in a table
+_SHOWN = 80  # characters of a wrong cell
 _RATED = (*ATTRIBUTES, "votes")  # a model can learn these even where there is no emotion
 _OPTIONAL = tuple(name for name in SPELLINGS if name not in NEEDED)
 
@@ -383,7 +384,9 @@ def _word(table: _Table, row: Mapping[str, Any], key: str, where: str) -> str | 
         return None
     if isinstance(cell, bool) or not isinstance(cell, str | int | float):
         column = table.meaning.column[key]
-        raise SerError(f"{where}: {column} is {cell!r}; allowed: text or a number")
+        shown = repr(cell)[:_SHOWN]  # a cell may hold a recording
+        hint = "; read the data set with: ser manifest huggingface" if key == "audio" else ""
+        raise SerError(f"{where}: {column} is {shown}; allowed: text or a number{hint}")
     # a file's name is kept in the Unicode form that it has
     text = str(cell).strip() if key == "audio" else tidy(str(cell))
     if is_missing(text):
