@@ -132,8 +132,11 @@ def test_too_few_groups_and_missing_groups_are_errors():
         make_split(made_rows(24, speakers=2), "speaker")
     with pytest.raises(SplitError, match=r"1 speaker cannot give.* split by one of: session, dial"):
         make_split(made_rows(24, speakers=1), "speaker")
-    with pytest.raises(SplitError, match=r"such as 'mine/000', have no speaker.*fill in"):
-        make_split([replace(row, speaker=None) for row in made_rows()], "speaker")
+    unnamed = [replace(row, speaker=None, session=None) for row in made_rows()]
+    with pytest.raises(SplitError, match=r"'mine/000', have no speaker.*fill in.*of: dialogue, or"):
+        make_split(unnamed, "speaker")
+    with pytest.raises(SplitError, match=r"these rows out, or give a split file"):
+        make_split([replace(row, dialogue=None) for row in unnamed], "speaker")
 
 
 def test_an_unknown_scheme_names_the_known_ones():

@@ -272,6 +272,7 @@ def test_a_corrected_label_is_kept_and_can_be_learnt_from(hour, tmp_path):
     assert (utterance.emotion, utterance.speaker) == ("sadness", was.speaker)
     assert (utterance.start, utterance.end) == (was.start, was.end)
     assert utterance.audio.endswith("calls/x.wav")
+    assert utterance.dialogue == "calls/x.wav"  # by which recordings can be split
     told = json.loads(run(browser, "timeline.asJSON()"))
     assert told["segments"][place]["label"] == "sadness"
     assert told["segments"][place]["was"] == "anger"

@@ -105,11 +105,9 @@ def _by_group(group: str, utterances: Sequence[Utterance], folds: int | None) ->
     """Keeps every speaker, session or dialogue within one part."""
     members = _members(utterances, group)
     if len(members) < 3:
-        others = ", ".join(one for one in GROUPS if one != group)
         raise SplitError(
             f"{counted(len(members), group)} cannot give training, validation and test parts; at "
-            f"least 3 are needed; split by one of: {others}, or give a split file, which names "
-            "each utterance's part"
+            f"least 3 are needed; {_instead_of(group, utterances)}"
         )
     if folds is None:
         bins = [[name] for name in sorted(members)]
@@ -132,7 +130,7 @@ def _members(utterances: Sequence[Utterance], group: str) -> dict[str, list[str]
         raise SplitError(
             f"{len(without)} of {len(utterances)} utterances, such as {without[0]!r}, have no "
             f"{group}, so they cannot be split by {group}; fill in the column of the table, leave "
-            f"these rows out, or split by one of: {', '.join(GROUPS)}"
+            f"these rows out, or {_instead_of(group, utterances)}"
         )
     for row in utterances:
         name = getattr(row, group)
@@ -142,6 +140,16 @@ def _members(utterances: Sequence[Utterance], group: str) -> dict[str, list[str]
     return {
         f"{key[0]}/{named[key]}" if several else named[key]: ids for key, ids in members.items()
     }
+
+
+def _instead_of(group: str, utterances: Sequence[Utterance]) -> str:
+    """What else to split by: the other groups that every utterance has, and a file."""
+    others = [
+        one for one in GROUPS
+        if one != group and all(getattr(row, one) is not None for row in utterances)
+    ]  # fmt: skip
+    file = "give a split file, which names each utterance's part"
+    return f"split by one of: {', '.join(others)}, or {file}" if others else file
 
 
 def _balanced(members: Mapping[str, list[str]], folds: int, group: str) -> list[list[str]]:

@@ -95,7 +95,8 @@ function serListing(data, tools) {
     const { peaks, colours, missing, keep: _, ...rest } = data;
     return JSON.stringify(rest, null, 1) + "\n";
   }
-  /* A row of a manifest for each segment that somebody has given a class: what `ser train` learns from. */
+  /* A row of a manifest for each segment that somebody has given a class: what `ser train` learns from. A recording
+     is a dialogue, so that `--split dialogue` keeps it in one part where its speakers are not known. */
   function asManifest() {
     const source = data.source || "recording";
     const named = [...told].filter((k) => data.segments[k].label !== "uncertain"); // which is none
@@ -103,7 +104,7 @@ function serListing(data, tools) {
       const s = data.segments[k], { start, end } = s;
       return JSON.stringify({ id: `corrected/${source}/${start.toFixed(3)}-${k}`, corpus: "corrected",
         emotion: s.label, audio: source, text: s.text ?? null, speaker: s.speaker ?? null,
-        start, end, extra: { model: data.model, predicted: s.was || s.label } }) + "\n";
+        dialogue: source, start, end, extra: { model: data.model, predicted: s.was || s.label } }) + "\n";
     }).join("");
   }
   function download(name, text) {
