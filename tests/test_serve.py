@@ -108,7 +108,9 @@ def test_channels_and_their_speakers():
         ]  # fmt: skip
         labels = [(one["speaker"], one["label"]) for one in told["segments"]]
         assert [labels[0], labels[-1]] == [("agent", "disgust"), ("customer", "happiness")]
-    mixed = ask("POST", "/v1/analyze?channels=mix", **how).json()
+    mixed = ask("POST", "/v1/analyze?channels=mix&peaks=true", **how).json()
+    assert len(mixed["peaks"]) > 10  # which the page draws
+    assert 0.1 < max(mixed["peaks"]) <= 1
     assert mixed["speakers"] == []
     assert {one["speaker"] for one in mixed["segments"]} == {None}
 

@@ -101,11 +101,12 @@ def page_data(timeline: Timeline, wave: NDArray[np.float32]) -> dict[str, Any]:
     }
 
 
-def peaks(source: Source, warn: Warn | None = None) -> NDArray[np.float32]:
+def peaks(source: Source, rate: int | None = None, warn: Warn | None = None) -> NDArray[np.float32]:
     """The largest magnitudes in equal parts of a recording, from 0 to 1: its drawn waveform.
 
     Args:
-        source: path, bytes or binary file object.
+        source: path, bytes or binary file object, or an array.
+        rate: of an array, in Hz.
         warn: as for `read_blocks`.
 
     Returns:
@@ -113,7 +114,7 @@ def peaks(source: Source, warn: Warn | None = None) -> NDArray[np.float32]:
     """
     span = SAMPLE_RATE // 50
     rest, found = np.zeros(0, np.float32), []
-    for block in read_blocks(source, warn=warn):
+    for block in read_blocks(source, sample_rate=rate, warn=warn):
         sound = np.concatenate([rest, np.abs(block)])
         whole = len(sound) // span * span
         found.append(sound[:whole].reshape(-1, span).max(1))
