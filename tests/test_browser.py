@@ -285,6 +285,35 @@ def test_the_summary_of_a_folder_does_not_scroll_sideways_either(driver, tmp_pat
     assert least_width(driver) <= 360
 
 
+def test_colours_that_mean_something_stay_in_high_contrast(page, sounds, tmp_path):
+    by(page, "file").send_keys(str(sounds["talk"]))
+    until(page, lambda: by(page, "result").is_displayed())
+    look = {"features": [{"name": "forced-colors", "value": "active"}]}
+    said = {"start": 0.0, "end": 1.0, "label": "joy", "confidence": 0.9, "speaker": None}
+    overview, of_it = Overview(("anger", "joy")), {"segments": [{**said, "text": None}]}
+    of_it |= {"duration": 2.0, "speech": [(0.0, 1.0)], "speakers": []}
+    overview.add({"source": "a.wav", "name": "a", "reason": "", "timeline": of_it})
+    (tmp_path / "summary.html").write_text(summary_page(overview, pages=False))
+
+    def colours():
+        some = page.find_elements(By.CSS_SELECTOR, "span.hue")
+        return [one.value_of_css_property("background-color") for one in some[:9]]
+
+    for address in (None, (tmp_path / "summary.html").as_uri()):
+        if address is not None:
+            page.get(address)
+        usual = colours()
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", look)
+        forced = colours()
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        assert len(set(usual)) >= (1 if address else 3)
+        assert forced == usual
+    (mark, *_) = page.find_elements(By.CSS_SELECTOR, "span.hue")
+    assert (
+        mark.value_of_css_property("print-color-adjust") == "exact"
+    )  # as on each recording's page
+
+
 def test_words_stand_in_their_moments_and_follow_the_sound(driver, sounds, level_is_speech):
     said = [Word(0.5, 1.0, "<i>so"), Word(5.0, 5.4, "very"), Word(5.5, 5.9, "much")]
     with serving(create_app(MadePredictor(), words=lambda samples: said)) as here:
