@@ -15,6 +15,7 @@ import pytest
 
 from made_docs import PAGES, ROOT, arguments, blocks, is_shell, small, statements, world
 from multimodal_ser.cli import main
+from multimodal_ser.cli.app import app
 from multimodal_ser.config.settings import TrainConfig
 from multimodal_ser.models.fusion import MODELS
 
@@ -62,6 +63,7 @@ PRINTS = {
     "list": r"emodb7.*whisper-tiny",
     "manifest": r"\d+\s+utterances",
     "check": r"\d+ utterances checked, 0 findings",
+    "split": r"wrote emodb\.split\.json: speaker-2, 2 folds",
     "extract": r"\.safetensors: \d+ utterances, 0 failed",
     "import-features": r"\.safetensors: \d+ utterances",
     "train": r"UA.*WA.*WF1|CCC.*RMSE",
@@ -256,6 +258,12 @@ def test_the_tests_that_the_pages_name_exist():
                 assert f"def {test}" in text, (page, file, test)
                 named += 1
     assert named > 50
+
+
+def test_every_command_is_on_a_page():
+    texts = " ".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    for name in app._subcommands:
+        assert re.search(rf"\bser {name}\b", texts), name
 
 
 def test_every_page_is_two_clicks_from_the_readme():
