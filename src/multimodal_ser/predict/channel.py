@@ -16,7 +16,7 @@ import hashlib
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -63,7 +63,7 @@ class Channel:
             it was read from a file or changes nothing.
     """
 
-    shift: _Vectors
+    shift: _Vectors = field(repr=False)
     count: int
     space: str
     model: str
