@@ -104,8 +104,7 @@ def understood(where: str, columns: Sequence[str], given: Sequence[str] = ()) ->
             )
         for name in fitting:
             named[ours], scale[ours] = name, _unit(name)[1]
-    lengths = [name for word in _LENGTHS for name in free if _unit(name)[0] == word]
-    length = next(iter(lengths), None)
+    length = next((name for word in _LENGTHS for name in free if _unit(name)[0] == word), None)
     if length and "end" in named and "start" not in named and _unit(named["end"])[0] == "offset":
         # "offset" is read as the end of a segment, but beside a duration it is the start
         named["start"], scale["start"] = named.pop("end"), scale.pop("end")

@@ -1,6 +1,6 @@
 // The page: a recording in, its timeline out; everything works by keyboard and is told in words.
 import { canRecord, recordByHand } from "./record.js";
-// serTimeline and serClock are the script of every timeline, served or saved: /static/timeline.js
+// serTimeline and serClock are the script of every timeline, served or saved: static/timeline.js
 
 const $ = (id) => document.getElementById(id);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
