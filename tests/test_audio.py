@@ -174,6 +174,13 @@ def test_what_is_no_audio(tmp_path):
     refused(b"RIFF\x00\x00\x00\x00WAVE" + bytes(9), "cannot be read as audio")
 
 
+@pytest.mark.parametrize("ending", ["au", "snd", "vox", "gsm", "mp3", "wav", "al", "flac", "raw"])
+def test_bytes_of_no_format_are_no_sound_whatever_their_name_says(tmp_path, ending):
+    path = tmp_path / f"lost-its-header.{ending}"
+    path.write_bytes(np.random.default_rng(0).bytes(40_000))
+    refused(path, "cannot be read as audio (Format not recognised)", "Allowed: wav")
+
+
 def test_sound_that_was_copied_as_text_is_refused():
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, SAMPLE_RATE)
     for kind in ("WAV", "FLAC", "OGG"):

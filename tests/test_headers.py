@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from made_sound import pitch, refused, tone
 from multimodal_ser.audio import audio_info, read_audio, read_blocks
 from multimodal_ser.audio.check import check
 from multimodal_ser.audio.container import Container
+from multimodal_ser.audio.framing import _frames
 from multimodal_ser.audio.sndfile import Sndfile
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora.utterance import Utterance
@@ -114,6 +116,42 @@ def test_joined_mp3_files_of_other_rates_or_with_tags_between(parts, between):
 def test_an_mp3_that_becomes_stereo():
     files = two("MP3", "MPEG_LAYER_III", (44_100, 44_100), (1, 2))
     assert len(read_audio(b"".join(files))) / SAMPLE_RATE == pytest.approx(5.8, abs=0.2)
+
+
+def varied_mp3():
+    """Noise that becomes quiet, in frames of many bit rates, the first of them with a tag."""
+    sound = np.random.default_rng(0).normal(0, 1, 12 * SAMPLE_RATE) * np.geomspace(
+        0.1, 1e-4, 12 * SAMPLE_RATE
+    )
+    vary = {"bitrate_mode": "VARIABLE", "compression_level": 0.9}
+    soundfile.write(file := io.BytesIO(), sound, SAMPLE_RATE, format="MP3", **vary)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("tag", ["absent", "blank", "without a number", "number 0"])
+@pytest.mark.parametrize("inside", ["mp3", "wav"])
+def test_mp3_of_varying_bit_rate_that_does_not_state_its_length_is_read_whole(inside, tag):
+    data = varied_mp3()
+    _, second = islice(_frames(data), 2)
+    at = data.index(b"Xing")
+    assert at < second.at, "the tag is in the first frame"
+    data = {
+        "absent": data[second.at :],
+        "blank": data[:at] + bytes(second.at - at) + data[second.at :],
+        "without a number": data[: at + 4] + bytes(4) + data[at + 8 :],
+        "number 0": data[: at + 8] + bytes(4) + data[at + 12 :],
+    }[tag]
+    if inside == "wav":
+        kind = struct.pack(
+            "<HHIIHHHHIHHH", 0x55, 1, SAMPLE_RATE, 4000, 1, 0, 12, 1, 2, 288, 1, 1393
+        )
+        body = b"WAVEfmt " + struct.pack("<I", len(kind)) + kind
+        body += b"data" + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
+        data = b"RIFF" + struct.pack("<I", len(body)) + body
+    told = []
+    assert len(read_audio(data, warn=told.append)) / SAMPLE_RATE == pytest.approx(12.0, abs=0.2)
+    assert audio_info(data).duration == pytest.approx(12.0, abs=0.2)
+    assert not told
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from multimodal_ser.audio.sound import OVER, apart, joined_blocks, silence, to_mono, to_rate
-from multimodal_ser.audio.sources import Where, media_kind, peek
+from multimodal_ser.audio.sources import Patched, Where, media_kind, peek
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import AudioError, counted, to_install
 
@@ -79,7 +79,8 @@ class Container:
             )
         self.kind = f"{self.format}/{self.stream.codec_context.name}"
         self.origin = self._origin()
-        whole = (self.file.duration or 0) / 1e6  # microseconds
+        # Without time stamps, FFmpeg guesses the duration (in microseconds) by the first bit rates.
+        whole = (self.file.duration or 0) / 1e6 if self.format in _TIMED else 0.0
         self.claimed: int | None = round(whole * self.rate) or None
 
     def close(self) -> None:
@@ -109,7 +110,9 @@ class Container:
         # them, nor takes the argument.
         old = int(self.av.__version__.split(".")[0]) < 19
         tags: dict[str, Any] = {"metadata_errors": "ignore"} if old else {}
-        self.file: Any = self._files.enter_context(self.av.open(raw, options=limits, **tags))
+        self.file: Any = self._files.enter_context(
+            self.av.open(Patched(raw, {}), options=limits, **tags)
+        )
         self.format = self.file.format.name.split(",")[0]
         tracks = self.file.streams.audio
         usable = [track for track in tracks if track.codec_context is not None]

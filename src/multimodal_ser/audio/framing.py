@@ -33,17 +33,19 @@ _LONGEST = 27 + 255 + 255 * 255  # bytes of the longest page: header, segment ta
 
 
 class Frame(NamedTuple):
-    """One frame: its position, size in bytes, and its layer, rate and channels."""
+    """One frame: its position, size in bytes, layer, rate and channels, and its bits per second."""
 
     at: int
     size: int
     kind: tuple[int, int, int]
+    speed: int
 
 
 def mp3_length(where: Where) -> tuple[bool, bool]:
-    """Whether an mp3 file states its length, and whether a decoder may stop before its end.
+    """Whether mp3 frames state their length, and whether a decoder may stop before their end.
 
-    The length is in the first frame, in a tag Xing, Info or VBRI.
+    The length is in the first frame, in a tag Xing, Info or VBRI. Without it, decoders estimate the
+    length from the size and the first bit rates, which is wrong where the bit rate varies.
     """
     with content(where) as view:
         frames = _frames(view)
@@ -51,11 +53,13 @@ def mp3_length(where: Where) -> tuple[bool, bool]:
             return False, False
         stated = _stated_frames(bytes(view[first.at : first.at + first.size]))
         count, broken, end = 0, False, first.at + first.size
+        speeds = set[int]()  # without the first frame's, which may be a tag's own
         for frame in frames:
             count += 1
+            speeds.add(frame.speed)
             broken |= frame.at != end or frame.kind != first.kind
             end = frame.at + frame.size
-    return stated is not None, broken or (bool(stated) and count > (stated or 0) + 1)
+    return stated is not None, broken or (count > stated + 1 if stated else len(speeds) > 1)
 
 
 def _frames(view: View) -> Iterator[Frame]:
@@ -99,7 +103,7 @@ def _frame(view: View, at: int) -> Frame | None:
         size = 4 * (12 * per_second // hertz + padding)
     else:
         size = (144 if version == 3 or layer == 2 else 72) * per_second // hertz + padding
-    return Frame(at, size, (layer, hertz, 1 if head >> 6 & 3 == 3 else 2))
+    return Frame(at, size, (layer, hertz, 1 if head >> 6 & 3 == 3 else 2), per_second)
 
 
 def _stated_frames(frame: bytes) -> int | None:

@@ -48,19 +48,22 @@ class Sndfile:
 
     def __init__(self, name: str, where: Where, mixed: bool = True) -> None:
         self.name, self.where, self.mixed, self.notes = name, where, mixed, list[str]()
-        self._raw: Any = None
         total = _stated_samples(peek(where, 0))
-        self.file = _ForwardFile(self._source(where))
+        self._raw: Any = where.open("rb") if isinstance(where, Path) else where
+        try:
+            self.file = _ForwardFile(self._source())
+        except BaseException:
+            self._close_raw()  # the caller gets no object that it could close
+            raise
         self.rate: int = self.file.samplerate
         self.channels: int = self.file.channels
         self.kind = f"{self.file.format}/{self.file.subtype}"
         self._mix: Mix = to_mono if mixed else apart(self.channels)
         self._check_header(where)
-        if self.file.format == "MP3":
+        if self.file.subtype.startswith("MPEG"):  # also in WAV
             states_length, self.stops_early = mp3_length(where)
         else:
-            # libsndfile guesses the length of mp3 in WAV from its first bit rate.
-            states_length = not self.file.subtype.startswith("MPEG")
+            states_length = True
             self.stops_early = "multi-seg" in self.file.extra_info  # its log about a VOC file
         stated = self.file.frames if self.file.frames < 1 << 62 and states_length else None
         self.claimed: int | None = total or stated
@@ -68,16 +71,15 @@ class Sndfile:
     def close(self) -> None:
         """Closes the file."""
         self.file.close()
-        if self._raw is not None:
+        self._close_raw()
+
+    def _close_raw(self) -> None:
+        if isinstance(self.where, Path):
             self._raw.close()
 
-    def _source(self, where: Where) -> Any:
-        """The file without the lengths at which libsndfile would stop too early.
-
-        Files with names outside ASCII are opened here, since soundfile cannot open them on all
-        systems.
-        """
-        patches: dict[int, bytes] = {}
+    def _source(self) -> Any:
+        """The file without the lengths at which libsndfile would stop too early."""
+        where, patches = self.where, dict[int, bytes]()
         head = peek(where, 0, 26)
         if head[:4] == b"fLaC" and len(head) > 21:  # 0 means unknown: it then reads to the end
             patches = {21: bytes([head[21] & 0xF0]) + bytes(4)}
@@ -88,10 +90,7 @@ class Sndfile:
                 f"its header states {stated} (did its recorder crash?); all {rest} bytes are read"
             )
         patches |= misspelt(where)
-        if not patches and (not isinstance(where, Path) or str(where).isascii()):
-            return where
-        self._raw = where.open("rb") if isinstance(where, Path) else where
-        return Patched(self._raw, patches) if patches else self._raw
+        return Patched(self._raw, patches)
 
     def _check_header(self, where: Where) -> None:
         """Notes a size beyond the end, which libsndfile corrects silently but writes to its log."""

@@ -173,7 +173,11 @@ def refuse_text(name: str, where: Where) -> None:
 
 
 class Patched:
-    """A binary file that reads with other bytes in some places; nothing is copied or written."""
+    """A binary file that reads with other bytes in some places; nothing is copied or written.
+
+    It has no name: libsndfile and FFmpeg would take any bytes for sound whose name ends in .au or
+    .gsm, for example.
+    """
 
     def __init__(self, file: BinaryIO, bytes_at: Mapping[int, bytes]) -> None:
         self.file, self.bytes_at = file, bytes_at
@@ -188,8 +192,7 @@ class Patched:
 
     def read(self, size: int = -1) -> bytes:
         """As `file.read`, with the patched bytes."""
-        start = self.file.tell()
-        data = bytearray(self.file.read(size))
+        start, data = self.file.tell(), bytearray(self.file.read(size))
         for at, wanted in self.bytes_at.items():
             for place, byte in enumerate(wanted, at - start):
                 if 0 <= place < len(data):
