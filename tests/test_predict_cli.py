@@ -76,6 +76,30 @@ def test_linked_folders_are_searched_once_and_hidden_ones_not(sounds, tmp_path):
     assert found == ["a.wav", "b.flac", "broken.wav", "inside/c.WAV", "linked/d.wav"]
 
 
+def test_doubled_wildcards_find_each_recording_once_also_over_circular_links(sounds):
+    root = str(sounds)
+    for number in range(6):  # glob alone follows each of them forty times, in every order
+        (sounds / f"circular{number}").symlink_to(sounds)
+    (sounds / "self").symlink_to("self")
+    every = ["a.wav", "b.flac", "inside/c.WAV"]
+    for pattern, wanted in (
+        ("**", every),
+        ("**/*", every),
+        ("**/*.[wW][aA][vV]", [every[0], every[2]]),
+        ("**/inside/*", [every[2]]),
+        ("in*/**/*.WAV", [every[2]]),
+        ("**/**/b.*", [every[1]]),
+        ("**/inside/**", [every[2]]),
+    ):
+        assert names(find_recordings([f"{root}/{pattern}"]), root) == wanted, pattern
+
+
+def test_a_recording_given_by_two_names_is_predicted_once(sounds, monkeypatch):
+    monkeypatch.chdir(sounds)
+    given = ["./a.wav", "a.wav", f"{sounds}/a.wav", "inside/../a.wav", "-", "-", "*.flac", "."]
+    assert find_recordings(given) == ["./a.wav", "-", "b.flac", "inside/c.WAV"]
+
+
 def predicted(capsys, *args):
     code = main(["predict", *map(str, args)])
     out, err = capsys.readouterr()
