@@ -14,22 +14,34 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import torch
 import tyro
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from multimodal_ser.audio import read_audio
+from multimodal_ser.audio.augment import augmented, over_the_line
+from multimodal_ser.audio.speech import canonical, lengthened
+from multimodal_ser.common.arrays import Samples
+from multimodal_ser.common.files import written_aside
 from multimodal_ser.corpora import Utterance, read_manifest
 from multimodal_ser.corpora.labels import CLASS_SETS
 from multimodal_ser.encoders import load_encoder
+from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.unseen import calibrate_on, leave_one_out
+from multimodal_ser.training.tune.numpy_probe import SHORTEST
 from multimodal_ser.training.tune.probe import ProbeConfig, fit_probe, model_of
 from multimodal_ser.training.tune.tuned import save_tuned
-from multimodal_ser.training.tune.vectors import Vectors, kept_vectors
+from multimodal_ser.training.tune.vectors import Vectors, layer_means
 
 LABELS = CLASS_SETS["common6"]
 LEARNT = ("train", "dev")  # parts
@@ -45,6 +57,15 @@ COPIES = {  # corpus → how its training recordings are changed too → of ever
 RARE = {"disgust": 0.5, "fear": 0.5}
 PROBE = ProbeConfig(odds=tuple(RARE.get(name, 1.0) for name in LABELS.classes))
 REBUILT = {"cremad": 0.0, "emodb": 0.5}  # CREMA-D is rebuilt already
+CHANGES: dict[str, Callable[[Samples, np.random.Generator, float], Samples]] = {
+    "none": lambda wave, draw, rebuild: wave,
+    "any": lambda wave, draw, rebuild: augmented(
+        wave, draw, codecs=True, rebuild=rebuild, silence=0.5
+    ),
+    "line": lambda wave, draw, rebuild: over_the_line(wave, draw),
+}
+BATCH = 16  # recordings
+HELD = 480  # recordings that are held in memory, and sorted by length, at a time
 
 
 @dataclass(frozen=True)
@@ -97,6 +118,83 @@ def collect(
         )  # fmt: skip
         logging.info("%s, %s, %s: %d vectors", corpus, part, change, len(found[-1]))
     return Vectors.joined(found)
+
+
+@torch.inference_mode()
+def vectors(
+    network: WhisperEncoder,
+    rows: Sequence[Utterance],
+    *,
+    change: str,
+    rebuild: float,
+    precision: str,
+) -> Tensor:
+    """Layer means [N, layers, dim] of recordings, unchanged or altered.
+
+    Args:
+        network: the encoder, cut after the last layer that is wanted.
+        rows: their recordings are read, altered and brought to their canonical form.
+        change: how recordings are altered: ``none``, ``line`` (a telephone line), or ``any``
+            (drawn at random, see `augmented`).
+        rebuild: share of recordings that ``any`` rebuilds from spectrograms.
+        precision: number format of the encoder's products, float32 or bfloat16.
+    """
+    result: Tensor | None = None
+    for start in range(0, len(rows), HELD):
+        part = list(enumerate(rows[start : start + HELD], start))
+        waves = {place: prepared(row, change, rebuild) for place, row in part}
+        order = sorted(waves, key=lambda place: len(waves[place]))
+        for batch in (order[k : k + BATCH] for k in range(0, len(order), BATCH)):
+            with torch.autocast(
+                network.positions.device.type, torch.bfloat16, enabled=precision == "bfloat16"
+            ):
+                means = layer_means(network, [waves[place] for place in batch])
+            if result is None:
+                result = torch.zeros(len(rows), *means.shape[1:])
+            result[batch] = means
+    if result is None:
+        raise SerError("there are no recordings to train on")
+    return result
+
+
+def prepared(row: Utterance, change: str, rebuild: float) -> Samples:
+    """Reads and alters a recording; its random alterations depend only on its id."""
+    if row.audio is None:
+        raise SerError(f"{row.id} names no recording, so nothing can be learnt from it")
+    wave = read_audio(Path(row.audio), start=row.start, end=row.end)
+    draw = np.random.default_rng([zlib.crc32(change.encode()), zlib.crc32(row.id.encode())])
+    wave = CHANGES[change](wave, draw, rebuild)
+    return lengthened(canonical(wave), SHORTEST)[:LONGEST_SAMPLES]
+
+
+def kept_vectors(
+    file: Path,
+    network: WhisperEncoder,
+    rows: Sequence[Utterance],
+    label: Sequence[int],
+    *,
+    change: str,
+    rebuild: float,
+    precision: str,
+) -> Vectors:
+    """Reads the vectors from a file that an earlier call wrote, or computes and writes them."""
+    if not file.is_file():
+        made = vectors(network, rows, change=change, rebuild=rebuild, precision=precision)
+        with written_aside(file) as partial:
+            save_file({"mean": made}, partial)
+    mean = load_file(file)["mean"].numpy()
+    if len(mean) != len(rows):
+        raise SerError(
+            f"{file} holds {len(mean)} vectors, and there are {len(rows)} recordings; remove the "
+            "file, and rerun to compute it again"
+        )
+    return Vectors(
+        mean,
+        np.asarray(label, np.int64),
+        np.array([row.corpus for row in rows]),
+        np.array([f"{row.corpus}/{row.speaker}" for row in rows]),
+        np.full(len(rows), change),
+    )
 
 
 def parts(arguments: Arguments) -> dict[tuple[str, str], list[Utterance]]:
