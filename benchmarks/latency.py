@@ -125,7 +125,7 @@ def _cold(models: dict[str, str], given: argparse.Namespace) -> dict[str, list[l
         for way, model in models.items():
             runtime = "numpy" if way == OWN else "onnxruntime"
             audio = str(given.audio)
-            command = ["-m", "multimodal_ser.cli", "predict", "--model", model, audio]
+            command = ["-m", "multimodal_ser", "predict", "--model", model, audio]
             whole, _ = _process(command, given.threads)
             start, _ = _process(["-c", ""], given.threads)
             _, told = _process(["-c", PARTS, runtime, model, audio], given.threads)

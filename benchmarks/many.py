@@ -45,7 +45,7 @@ def predicted(audio: Path, folder: Path, count: int, engine: str) -> float:
         place = folder / "in" / f"{number // 100:04d}" / f"{number % 100:02d}{audio.suffix}"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(audio.resolve())
-    command = [sys.executable, "-m", "multimodal_ser.cli", "predict", str(folder / "in")]
+    command = [sys.executable, "-m", "multimodal_ser", "predict", str(folder / "in")]
     began = time.monotonic()
     out = folder / "out.csv"
     subprocess.run([*command, "--engine", engine, "--format", "csv", "--out", out], check=True)

@@ -272,7 +272,7 @@ def test_places_that_may_not_be_written(places):
 
 
 def shell(command: str, places, **env) -> subprocess.CompletedProcess:
-    ser = f"{sys.executable} -m multimodal_ser.cli"
+    ser = f"{sys.executable} -m multimodal_ser"
     words = {name: str(place) for name, place in places.items()}
     return subprocess.run(
         ["bash", "-c", command.format(ser=ser, **words)],
