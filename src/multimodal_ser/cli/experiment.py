@@ -7,7 +7,7 @@ adds what the command line needs: where features are read from, where and how ru
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -278,15 +278,13 @@ def experiment_command(name: Annotated[Command, tyro.conf.arg(name="")]) -> None
     Args:
         name: which protocol.
     """
-    for out, table in _make_experiments(name):
-        say(f"{out}\n\n{table}")
+    for out, runs in make_experiments(name):
+        say(f"{out}\n\n{_table(out, runs)}")
 
 
-def _make_experiments(command: ExperimentCommand) -> Iterator[tuple[Path, str]]:
-    """Makes the runs of each experiment and yields its folder and its table."""
+def make_experiments(command: ExperimentCommand) -> Iterator[tuple[Path, list[Path]]]:
+    """Makes the runs of each experiment and yields its folder and theirs."""
     from multimodal_ser.experiments.running import make_experiment
-    from multimodal_ser.report import text_tables
-    from multimodal_ser.runs.model_file import layer_lines
     from multimodal_ser.runs.tracking import track
 
     for out, experiment in command.planned():
@@ -299,7 +297,14 @@ def _make_experiments(command: ExperimentCommand) -> Iterator[tuple[Path, str]]:
             make_experiment(experiment, out, jobs=command.jobs, **settings)
         if command.log:
             say(f"to see the runs: {track(command.log, runs, out)}")
-        yield out, "\n".join([text_tables(out), *layer_lines(runs)])
+        yield out, runs
+
+
+def _table(out: Path, runs: Sequence[Path]) -> str:
+    from multimodal_ser.report import text_tables
+    from multimodal_ser.runs.model_file import layer_lines
+
+    return "\n".join([text_tables(out), *layer_lines(runs)])
 
 
 @app.command(name="train")
@@ -311,5 +316,5 @@ def train_command(name: Annotated[Train, tyro.conf.arg(name="")]) -> None:
     Args:
         name: what to train.
     """
-    for _, table in _make_experiments(name):
-        say(table)
+    for out, runs in make_experiments(name):
+        say(_table(out, runs))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from multimodal_ser.cli.app import File, app, say
-from multimodal_ser.cli.experiment import Train, train_command
+from multimodal_ser.cli.experiment import Train, make_experiments
 from multimodal_ser.errors import SerError
 
 if TYPE_CHECKING:
@@ -108,11 +108,13 @@ def demo_command(out: Path = Path("demo"), seeds: int = 1, open_page: bool = Fal
     """
     from importlib.resources import files
 
-    from multimodal_ser.report import report
+    from multimodal_ser.report import summarise, text_table, write_report
 
     shipped = Path(str(files("multimodal_ser") / "demo"))
-    train_command(Train(features=shipped, labels="emodb7", out=out, seeds=seeds))
-    page = report(out)
+    list(make_experiments(Train(features=shipped, labels="emodb7", out=out, seeds=seeds)))
+    summary = summarise(out)
+    say(text_table(summary))
+    page = write_report(summary, out / "report")
     say(f"report: {page}")
     if open_page:
         import webbrowser
