@@ -16,6 +16,7 @@ from tempfile import gettempdir, mkdtemp
 from typing import Any
 
 from filelock import FileLock, Timeout
+from safetensors import safe_open
 
 from multimodal_ser.errors import SerError
 
@@ -150,6 +151,18 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def tensors_header(path: Path, kind: str) -> Any:
+    """Reads the JSON that a safetensors file has under the name of its kind.
+
+    Raises:
+        SafetensorError: the file is of another format, or damaged.
+        KeyError: it is of another kind.
+        ValueError: it has no JSON there.
+    """
+    with safe_open(path, "np") as file:
+        return parse_json((file.metadata() or {})[kind])
 
 
 @contextmanager

@@ -11,11 +11,11 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from multimodal_ser.common.files import parse_json
+from multimodal_ser.common.files import tensors_header
 from multimodal_ser.common.plugins import code_of
 from multimodal_ser.config.record import FeatureSpec, LayerWeights, RunConfig, Training, as_json
 from multimodal_ser.config.settings import ModelConfig, TuneConfig
@@ -80,9 +80,7 @@ def load_model(path: Path) -> nn.Module:
         SerError: the file is not a model of this project.
     """
     try:
-        with safe_open(path, "pt") as file:
-            header = parse_json((file.metadata() or {})["run"])
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        header, state = tensors_header(path, "run"), load_file(path)
         dims, name = Dims(**header["dims"]), header["model"]
         network = header["network"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
-from multimodal_ser.common.files import parse_json, write_file, written_aside
+from multimodal_ser.common.files import tensors_header, write_file, written_aside
 from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.encoders.exposure import write_tuned_on
 from multimodal_ser.encoders.pretrained_speech import PretrainedSpeech
@@ -160,9 +160,8 @@ def apply_changes(network: Any, path: Path) -> dict[str, Any]:
         SerError: the file is of another kind, or of another network.
     """
     try:
-        with safe_open(path, "pt") as file:
-            header: dict[str, Any] = parse_json((file.metadata() or {})["changes"])
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        header: dict[str, Any] = tensors_header(path, "changes")
+        state = load_file(path)
         blocks = list(network.blocks)
         if header["method"] == "low-rank":
             # The parametrisations of the training must exist before their parameters are filled.

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from multimodal_ser.common.files import parse_json, write_file
+from multimodal_ser.common.files import tensors_header, write_file
 from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.errors import SerError
@@ -117,8 +117,7 @@ def _can_resume(path: Path | None) -> bool:
     if path is None or not path.exists():
         return False
     try:
-        with safe_open(path, "pt") as file:
-            parse_json((file.metadata() or {})["progress"])
+        tensors_header(path, "progress")
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         _log.warning("%s is damaged (%s): the training begins anew", path, error)
         return False
@@ -213,8 +212,7 @@ class _Training:
 
     def load(self, path: Path, stopping: EarlyStopping) -> list[dict[str, Any]]:
         """Restores the state that `save` wrote; returns the history."""
-        with safe_open(path, "pt") as file:
-            facts = parse_json((file.metadata() or {})["progress"])
+        facts = tensors_header(path, "progress")
         tensors = load_file(path)
 
         def under(prefix: str) -> dict[str, Tensor]:

@@ -12,10 +12,10 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from multimodal_ser.common.files import parse_json
+from multimodal_ser.common.files import tensors_header
 from multimodal_ser.encoders.mel import log_mel, mel_filters
 from multimodal_ser.errors import SerError
 
@@ -60,8 +60,7 @@ class NumpyProbe:
             SerError: the file is not of that kind.
         """
         try:
-            with safe_open(file, "np") as opened:
-                header = parse_json((opened.metadata() or {})["tuned"])
+            header = tensors_header(file, "tuned")
             state = {key: np.asarray(v, np.float32) for key, v in load_file(file).items()}
             self.classes = tuple(header["classes"])
             self.card, self.heads = header["card"], header["heads"]

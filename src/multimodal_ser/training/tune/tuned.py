@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from multimodal_ser.common.files import parse_json, write_file
+from multimodal_ser.common.files import tensors_header, write_file
 from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.encoders.base import window_shares, windows
 from multimodal_ser.encoders.mel import (
@@ -278,8 +278,7 @@ def load_tuned(path: Path) -> Tuned:
         SerError: the file is not of that kind.
     """
     try:
-        with safe_open(path, "pt") as file:
-            header = parse_json((file.metadata() or {})["tuned"])
+        header = tensors_header(path, "tuned")
         state = {key: value.float() for key, value in load_file(path).items()}
         dim, mels, _ = state["encoder.conv1.weight"].shape
         names = [key.split(".") for key in state if key.startswith("encoder.blocks.")]
