@@ -67,7 +67,7 @@ def test_batches_equal_single_items(encoder, lengths, padded, most):
     singles = [encoder([wave])[0] for wave in waves]
     with pytest.MonkeyPatch.context() as patch:
         module = sys.modules["multimodal_ser.encoders.emotion2vec"]
-        patch.setitem(module._BATCH_SECONDS, "cpu", most / 16_000)
+        patch.setattr(module, "BATCH_SECONDS", most / 16_000)
         if padded:  # as on a GPU
             real = AlibiAttention.__init__
             patch.setattr(AlibiAttention, "__init__", lambda s, c, b, p: real(s, c, b, padded=True))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # listing encoders imports no torch
     import torch
 
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")  # what networks can compute in
+BATCH_SECONDS = 32.0  # of a batch: more gains nothing on a CPU, and takes memory on a small GPU
 
 # Called between two passes of a network over one long recording: a server lets other requests take
 # their turn there. A context variable reaches the network without an argument in every signature.

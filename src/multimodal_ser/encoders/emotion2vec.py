@@ -24,6 +24,7 @@ from torch import Tensor
 from multimodal_ser.common.devices import native_bfloat16
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.base import (
+    BATCH_SECONDS,
     COMPUTE_DTYPES,
     EncoderInfo,
     Piece,
@@ -32,6 +33,7 @@ from multimodal_ser.encoders.base import (
     check_finite,
     checked_waves,
     chosen_layers,
+    packed,
     pieces,
     torch_dtype,
 )
@@ -56,7 +58,7 @@ __all__ = ["Emotion2Vec", "convert_weights", "frame_times", "load_emotion2vec"]
 
 _BASE = "emotion2vec-base"
 WHOLE, CONTEXT = 40 * 50, 5 * 50  # frames per pass at most; frames of context at an inner end
-_BATCH_SECONDS = {"cpu": 32.0, "cuda": 240.0}  # at most
+_GPU_BATCH_SECONDS = 240.0
 
 
 def frame_times(frames: int) -> np.ndarray:
@@ -95,7 +97,7 @@ class Emotion2Vec(Placed):
     @property
     def batch_seconds(self) -> float:
         """Seconds of sound that it takes at once; a GPU needs minutes to be busy."""
-        return _BATCH_SECONDS.get(self.device.type, _BATCH_SECONDS["cpu"])
+        return _GPU_BATCH_SECONDS if self.device.type == "cuda" else BATCH_SECONDS
 
     def in_int8(self) -> None:
         """Quantises the products of the transformer blocks to 8 bits, but not the convolutions.
@@ -256,17 +258,12 @@ def _normalised(samples: np.ndarray, mean: float, deviation: float) -> Tensor:
 
 def _packs(windows: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
     """Pieces sorted by length, in packs of at most `most` samples but at least one piece."""
-    pack: list[Piece] = []
-    samples = 0
-    for piece in sorted(windows, key=lambda p: p.cut.stop - p.cut.start):
-        length = piece.cut.stop - piece.cut.start
-        if pack and samples + length > most:
-            yield pack
-            pack, samples = [], 0
-        pack.append(piece)
-        samples += length
-    if pack:
-        yield pack
+
+    def length(piece: Piece) -> int:
+        return int(piece.cut.stop - piece.cut.start)
+
+    ordered = sorted(windows, key=length)
+    return packed(ordered, lambda pack, piece: sum(map(length, (*pack, piece))) > most)
 
 
 def load_emotion2vec(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from multimodal_ser.common.files import locked
 from multimodal_ser.corpora.utterance import Utterance, check_utterances
-from multimodal_ser.encoders.base import Encoder, computed_in
+from multimodal_ser.encoders.base import BATCH_SECONDS, Encoder, computed_in
 from multimodal_ser.errors import FeatureError, counted, one_of
 from multimodal_ser.features.chunks import (
     ENGINES,
@@ -40,7 +40,6 @@ from multimodal_ser.features.store import FeatureHeader, FeatureStore, differenc
 
 _log = logging.getLogger(__name__)
 
-_BATCH_SECONDS = 32.0  # more gains nothing on a CPU, and takes memory on a small GPU
 _SETTINGS = (
     "corpus", "encoder", "modality", "dim", "weights", "layers", "tokens", "pool", "dtype",
     "compute_dtype", "prefix", "code",
@@ -127,7 +126,7 @@ def extract(
         chunks = _to_do(spoken, done, header, chunk, retry_failed)
         if chunks:
             _log.info("%s", _size_of(header, utterances))
-            most = batch_seconds or float(getattr(encoder, "batch_seconds", _BATCH_SECONDS))
+            most = batch_seconds or float(getattr(encoder, "batch_seconds", BATCH_SECONDS))
             # All that decides the bytes of the parts: settings, content, who is in which part.
             ids = [[row.id for row in rows] for rows in chunks]
             parts = Parts(path, chunks, digest([asdict(header), ids, most]))

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from multimodal_ser.common.arrays import Samples
+from multimodal_ser.encoders.base import packed
 from multimodal_ser.predict.prediction import Prediction
 from multimodal_ser.predict.predictor import Predictor
 from multimodal_ser.serve.scheduling import TURN_SAMPLES, Scheduler, Work
@@ -74,14 +75,12 @@ class Batcher:
 
     def _next(self) -> list[_Item]:
         """The next batch, of at most one turn's sound; items whose client has gone are dropped."""
-        batch: list[_Item] = []
-        samples = 0
+
+        def full(batch: list[_Item], item: _Item) -> bool:
+            return sum(len(one.wave) for one in (*batch, item)) > TURN_SAMPLES
+
         waiting = [item for item in self._waiting if not item.outcome.done()]
-        for item in waiting[: self.most]:
-            samples += len(item.wave)
-            if batch and samples > TURN_SAMPLES:
-                break
-            batch.append(item)
+        batch = next(packed(waiting[: self.most], full), [])
         self._waiting = waiting[len(batch) :]
         return batch
 

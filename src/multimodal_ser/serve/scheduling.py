@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.encoders.base import between_passes
+from multimodal_ser.encoders.base import between_passes, packed
 from multimodal_ser.serve.refusals import RefusedError
 from multimodal_ser.serve.settings import Settings
 from multimodal_ser.timeline.speakers import Diariser, Turn
@@ -172,11 +172,12 @@ class Yielding:
         """Like `Predictor.waves`, with about a minute of sound at a time."""
         predictions: list[Any] = []
         with self._pausing():
-            for first, last in _parts([len(wave) for wave in waves]):
-                if first:
+            for part in _parts([len(wave) for wave in waves]):
+                if predictions:
                     self._pause()
-                words = texts and texts[first:last]
-                predictions += self._predictor.waves(waves[first:last], words, speech=speech)
+                words = texts and [texts[place] for place in part]
+                given = [waves[place] for place in part]
+                predictions += self._predictor.waves(given, words, speech=speech)
         return predictions
 
     def channel_of(self, waves: Sequence[Samples], *, speech: bool = False) -> Any:
@@ -224,20 +225,17 @@ def yielding_diariser(how: Mapping[str, Any], pause: HeldTurn) -> dict[str, Any]
     return {**how, "speakers": diariser and pausing}
 
 
-def _parts(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yields (first, last) of consecutive items that fill a turn, at least one.
+def _parts(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Yields the places of consecutive items that fill a turn, at least one.
 
     >>> list(_parts([TURN_SAMPLES // 2, TURN_SAMPLES // 2, 1, 2 * TURN_SAMPLES, 1]))
-    [(0, 2), (2, 3), (3, 4), (4, 5)]
+    [[0, 1], [2], [3], [4]]
     """
-    first, total = 0, 0
-    for place, length in enumerate(lengths):
-        if place > first and total + length > TURN_SAMPLES:
-            yield first, place
-            first, total = place, 0
-        total += length
-    if lengths:
-        yield first, len(lengths)
+
+    def full(part: list[int], place: int) -> bool:
+        return sum(lengths[one] for one in (*part, place)) > TURN_SAMPLES
+
+    return packed(range(len(lengths)), full)
 
 
 def check_work(seconds: float, window: float, hop: float, settings: Settings) -> None:
