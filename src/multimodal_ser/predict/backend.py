@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ Vector: TypeAlias = NDArray[np.float32]
 PredictedRow: TypeAlias = "tuple[Vector, Vector, float | None]"
 """Probabilities [C], embedding [D] and distance of a recording."""
 WeightPaths: TypeAlias = "str | Path | Mapping[str, str | Path] | None"
+_Float = TypeVar("_Float", np.float32, np.float64)
 BATCH = 16  # recordings
 # Samples of canonical speech that are predicted at a time. Linear probes learn from recordings of
 # two to four seconds, and their encoder's vectors drift with the position in a recording: in one
@@ -103,6 +104,11 @@ class Backend(Protocol):
         ...
 
 
+def weights_place(weights: WeightPaths, encoder: str) -> str | Path | None:
+    """Where the weights of an encoder are; None for the installed offline package."""
+    return weights.get(encoder) if isinstance(weights, Mapping) else weights
+
+
 def copied_model(file: Path, folder: Path) -> dict[str, object]:
     """Copies the file of a fine-tuned model into a folder; returns what `Backend.save` does."""
     with written_aside(folder / "model.safetensors") as partial:
@@ -131,13 +137,13 @@ def missing_words(model: Any, missing: int, total: int, how: str) -> str | None:
     return f"{some}predicted from sound alone, although {model.name} also reads words; {how}"
 
 
-def softmax(logits: NDArray[np.float32], values: int = 0) -> NDArray[np.float32]:
+def softmax(logits: NDArray[_Float], values: int = 0) -> NDArray[_Float]:
     """Logits [N, C] → probabilities [N, C]; the last `values` columns stay as they are."""
     if values == logits.shape[1]:
         return logits
     own = logits[:, : logits.shape[1] - values]
     shares = np.exp(own - own.max(1, keepdims=True))  # minus the maximum: exp cannot overflow
-    probabilities: NDArray[np.float32] = shares / shares.sum(1, keepdims=True)
+    probabilities: NDArray[_Float] = shares / shares.sum(1, keepdims=True)
     return np.hstack([probabilities, logits[:, own.shape[1] :]]) if values else probabilities
 
 

@@ -29,7 +29,7 @@ from multimodal_ser.config.settings import Vad
 from multimodal_ser.encoders.base import checked_waves
 from multimodal_ser.encoders.mel import LEAST_SAMPLES
 from multimodal_ser.errors import NoSpeechError, SerError, counted
-from multimodal_ser.predict.backend import Backend, predict_batches, speech_input
+from multimodal_ser.predict.backend import Backend, predict_batches, softmax, speech_input
 from multimodal_ser.predict.inputs import Recording, as_list, read_recording
 from multimodal_ser.predict.sources import find_recordings
 
@@ -247,5 +247,4 @@ def _balance(logits: Floats, shares: NDArray[np.floating]) -> Floats:
 
 
 def _mean_prediction(logits: Floats) -> Floats:
-    predictions = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray((predictions / predictions.sum(1, keepdims=True)).mean(0))
+    return np.asarray(softmax(logits).mean(0))

@@ -11,7 +11,7 @@ from multimodal_ser.common.devices import CPU, check_device
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.common.plugins import load_plugins
 from multimodal_ser.errors import SerError, counted, not_installed
-from multimodal_ser.predict.backend import Backend, WeightPaths
+from multimodal_ser.predict.backend import Backend, WeightPaths, weights_place
 from multimodal_ser.predict.predictor import Predictor
 
 STARTER = "starter"
@@ -97,8 +97,7 @@ def _backend(source: str, device: str, weights: WeightPaths) -> Backend:
 def _emotion2vec(name: str, weights: WeightPaths, device: str) -> Backend:
     from multimodal_ser.predict.tuned_backend import Emotion2VecBackend
 
-    place = weights.get(name) if isinstance(weights, dict) else weights
-    return Emotion2VecBackend(name, place, device)  # type: ignore[arg-type]
+    return Emotion2VecBackend(name, weights_place(weights, name), device)
 
 
 def _file(path: Path, device: str, weights: WeightPaths) -> Backend:

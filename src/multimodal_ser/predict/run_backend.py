@@ -34,6 +34,7 @@ from multimodal_ser.predict.backend import (
     Vector,
     WeightPaths,
     check_words,
+    weights_place,
 )
 from multimodal_ser.predict.hub import run_card
 from multimodal_ser.predict.prediction import AlsoPredicted
@@ -164,7 +165,7 @@ def load_features(
 
 def _encoder(folder: Path, spec: FeatureSpec, weights: WeightPaths, device: str) -> Encoder:
     name = spec.encoder
-    place = weights.get(name) if isinstance(weights, Mapping) else weights
+    place = weights_place(weights, name)
     if not spec.weights:
         raise EncoderError(
             f"{folder}: its features {name!r} were imported from a file and cannot be computed for "

@@ -23,6 +23,7 @@ from multimodal_ser.predict.backend import (
     Vector,
     copied_model,
     predict_windows,
+    softmax,
 )
 from multimodal_ser.predict.hub import encoder_card
 from multimodal_ser.training.tune.tuned import load_tuned, log_mels
@@ -90,9 +91,7 @@ class Emotion2VecBackend(Backend):
         """Predicts a batch as `Emotion2Vec.classify` does, with one pass for both results."""
         means = self.encoder.means(waves)
         scores = means.astype(np.float64) @ self._weight.T + self._bias
-        shares = np.exp(scores - scores.max(1, keepdims=True))
-        probabilities = shares / shares.sum(1, keepdims=True)
-        return BatchPrediction(probabilities.astype(np.float32), means)
+        return BatchPrediction(softmax(scores).astype(np.float32), means)
 
     def save(self, folder: Path) -> dict[str, object]:
         """Refuses, because the weights are published by their authors."""
