@@ -311,5 +311,5 @@ def _heard(item: Point | Segment) -> int:
     if isinstance(item, Segment):
         say(table([item]))
         return 1
-    say(f"    … {item.end:.1f} s  {greatest(item.probabilities, 3, item.scale)}")
+    say(f"    … {item.end:.1f} s  {greatest(item.probabilities, item.scale)}")
     return 0

@@ -48,7 +48,8 @@ def index_row(row: _Row | None, labels: Sequence[str], scale: Scale = None) -> l
     overall = {**timeline["overall"], **timeline.get("attributes", {}).get("overall", {})}
     return [
         row["source"], row["name"], "done", "", timeline["duration"], round(spoken, 3),
-        ";".join(one["name"] for one in timeline["speakers"]), mostly(timeline["segments"]) or "",
+        ";".join(one["name"] for one in timeline["speakers"]),
+        most_of(seconds_of(timeline["segments"])) or "",
         *(overall.get(name, "") for name in labels), len(timeline["segments"]),
         "; ".join(remarks(timeline)),
     ]  # fmt: skip
@@ -62,13 +63,8 @@ def seconds_of(segments: Sequence[_Row]) -> dict[str, float]:
     return dict(found)
 
 
-def mostly(segments: Sequence[_Row]) -> str | None:
-    """The label with most seconds; ``uncertain`` only if there is no other, None without speech."""
-    return most_of(seconds_of(segments))
-
-
 def most_of(found: Mapping[str, float]) -> str | None:
-    """Of seconds by label the label, as `mostly`."""
+    """The label with most seconds; ``uncertain`` only if there is no other, None without speech."""
     sure = {name: seconds for name, seconds in found.items() if name != UNCERTAIN} or found
     return max(sure, key=lambda name: sure[name], default=None)
 
@@ -172,7 +168,7 @@ class Overview:
             every = max(sum(found.values()), 1e-9)  # more than is spoken where speakers overlap
             self.rows.append(
                 {"source": row["source"], "page": quote(f"{row['name']}.html"), "speakers": names,
-                 "duration": duration, "spoken": spoken, "mostly": mostly(segments) or "–",
+                 "duration": duration, "spoken": spoken, "mostly": most_of(found) or "–",
                  "shares": [found.get(name, 0) / every for name in self.labels]}
             )  # fmt: skip
 

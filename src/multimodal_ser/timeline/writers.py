@@ -230,9 +230,9 @@ def table(segments: Iterable[Segment]) -> str:
 
 def headline(timeline: Timeline) -> str:
     """Length, speech and the overall probabilities or attributes, in one line."""
-    top = greatest(timeline.overall, 3, timeline.scale) if timeline.overall else "no speech found"
+    top = greatest(timeline.overall, timeline.scale) if timeline.overall else "no speech found"
     if timeline.attributes and timeline.attributes.overall:
-        top += f"; {greatest(timeline.attributes.overall, 3, timeline.attributes.scale)}"
+        top += f"; {greatest(timeline.attributes.overall, timeline.attributes.scale)}"
     adapted = "" if timeline.adapted is None else f"; adapted to {timeline.adapted} pieces"
     language = "" if timeline.language is None else f"; words in {timeline.language}"
     far = "" if timeline.distance is None else f"; distance {timeline.distance:.1f}"
@@ -244,22 +244,22 @@ def speaker_lines(timeline: Timeline) -> list[str]:
     """One line per speaker: name, seconds of speech, and overall probabilities or attributes."""
     return [
         f"{one.name}: speech {clock(one.seconds)}"
-        + (f"; {greatest(one.overall, 3, one.scale)}" if one.overall else "")
+        + (f"; {greatest(one.overall, one.scale)}" if one.overall else "")
         + ("" if one.adapted is None else f"; adapted to {one.adapted} pieces")
         for one in timeline.speakers
     ]
 
 
-def greatest(probabilities: dict[str, float], count: int, scale: Scale = None) -> str:
-    """The highest probabilities, or all attributes if there is a scale.
+def greatest(probabilities: dict[str, float], scale: Scale = None) -> str:
+    """The three highest probabilities, or all attributes if there is a scale.
 
-    >>> greatest({"anger": 0.2, "fear": 0.7, "neutral": 0.1}, 2)
-    'fear 70 %, anger 20 %'
+    >>> greatest({"anger": 0.2, "fear": 0.5, "neutral": 0.25, "other": 0.05})
+    'fear 50 %, neutral 25 %, anger 20 %'
     """
     if scale is not None:
         return f"{attributes_text(probabilities, scale)} (of {scale[0]:g} to {scale[1]:g})"
     ranked = sorted(probabilities.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in ranked[:count])
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in ranked[:3])
 
 
 def _minutes(seconds: float) -> str:
