@@ -428,6 +428,36 @@ def test_padding_of_arrays_of_one_length_is_left_out(tmp_path, caplog):
     assert "zeros at the end of 4 of 6 utterances" in caplog.text
 
 
+def test_matrices_whose_columns_are_time_steps_are_told(tmp_path, caplog):
+    caplog.set_level("INFO")
+    rng, lengths = np.random.default_rng(0), [3, 2, 5, 5, 4, 2]
+    turned = {key: rng.normal(size=(7, n)) for key, n in zip(IDS, lengths, strict=True)}
+    for key, array in turned.items():
+        np.save(tmp_path / f"{key.rpartition('/')[2]}.npy", array)
+    with pytest.raises(FeatureError, match=r"u0' has 3 .* all have 7 rows: .* turn them round"):
+        imported(tmp_path, tmp_path)
+    padded = np.zeros((6, 7, 5))
+    for row, array in enumerate(turned.values()):
+        padded[row, :, : array.shape[1]] = array
+    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=padded)
+    imported(tmp_path, tmp_path / "x.npz")
+    assert "2 to 5 of the 5 columns hold numbers" in caplog.text
+    caplog.clear()
+    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=rng.normal(size=(6, 7, 5)))
+    imported(tmp_path, tmp_path / "x.npz")
+    assert caplog.messages == ["x.npz: 5 features at up to 7 time steps"]
+
+
+def test_arrays_of_other_widths_are_named_however_they_are_stored(tmp_path):
+    rows = [Utterance(f"iemocap/u{n}", "iemocap", "ang") for n in range(60)]
+    arrays = {row.id: np.ones((1 + n % 3, 5 if n != 7 else 4)) for n, row in enumerate(rows)}
+    np.savez(tmp_path / "x.npz", **arrays)
+    torch.save({key: torch.from_numpy(array) for key, array in arrays.items()}, tmp_path / "x.pt")
+    for source in ("x.npz", "x.pt"):
+        with pytest.raises(FeatureError, match=r"u0' has 5 features and 'iemocap/u7' has 4"):
+            import_features(tmp_path / source, rows, tmp_path / "out", "mine", "audio")
+
+
 def test_labels_among_the_features_are_told_and_a_tables_refused(tmp_path, caplog):
     rows = [replace(row, id=f"{row.id}{n}") for n in range(2) for row in UTTERANCES]
     ids, words = np.array([row.id for row in rows]), sorted({row.emotion for row in rows})

@@ -111,7 +111,9 @@ def import_features(
     if labels is not None:
         _check_labels(source, table, utterances, places, labels)
     found = {row: _matrix(source, row, table.values[at]) for row, at in places.items()}
-    arrays = _unpadded(source, {row: array for row, array in found.items() if len(array)})
+    arrays = {row: array for row, array in found.items() if len(array)}
+    _check_widths(source, arrays)
+    arrays = _unpadded(source, arrays)
     _check_values(source, arrays, name, dtype)
     check_numbers(source, arrays, utterances, table.names)
     if note := fitted_note(name, arrays, utterances):
@@ -235,19 +237,51 @@ def _ends(path: PurePosixPath) -> list[tuple[str, ...]]:
     return [path.parts[-count:] for count in range(min(len(path.parts), _FOLDERS + 1), 0, -1)]
 
 
+def _check_widths(source: Path, arrays: Mapping[str, Array]) -> None:
+    """Raises FeatureError unless all arrays [tokens, dim] are of one width; tells their shape."""
+    first: dict[int, str] = {}
+    for key, array in arrays.items():
+        first.setdefault(array.shape[1], key)
+    rows = sorted({len(array) for array in arrays.values()})
+    if len(first) > 1:
+        (width, one), (other, another), *_ = first.items()
+        turned = f"; all have {rows[0]} rows: if they are [dim, time], turn them round"
+        raise FeatureError(
+            f"{source.name}: {one!r} has {width} features and {another!r} has {other}; give each "
+            "utterance a vector [dim], or a matrix [tokens, dim], of one width"
+            + (turned if rows[0] == rows[-1] > 1 else "")
+        )
+    if rows and rows[-1] > 1:  # which are time steps cannot be told from matrices of one shape
+        _log.info("%s: %d features at up to %d time steps", source.name, *first, rows[-1])
+
+
 def _unpadded(source: Path, arrays: dict[str, Array]) -> dict[str, Array]:
     """Leaves out rows of zeros at the end, with which arrays of one length are padded."""
     # the place after the last row that is not zero; if all are zero, the first row stays
     ends = {key: int(np.flatnonzero(a.any(1))[-1:].sum()) + 1 for key, a in arrays.items()}
-    if len({len(a) for a in arrays.values()}) > 1 or all(
-        end == len(arrays[key]) for key, end in ends.items()
-    ):
+    if len({len(a) for a in arrays.values()}) != 1:
+        return arrays
+    if all(end == len(arrays[key]) for key, end in ends.items()):
+        _warn_of_padded_columns(source, arrays)
         return arrays
     _log.warning(
         "%s: rows of zeros at the end of %d of %d utterances are taken for padding and left out",
         source.name, sum(end < len(arrays[key]) for key, end in ends.items()), len(arrays),
     )  # fmt: skip
     return {key: a[: ends[key]] for key, a in arrays.items()}
+
+
+def _warn_of_padded_columns(source: Path, arrays: Mapping[str, Array]) -> None:
+    """Warns of matrices of one shape that end in zeros as [dim, time] does where it is padded."""
+    ends = [int(np.flatnonzero(a.any(0))[-1:].sum()) + 1 for a in arrays.values()]
+    (rows, columns), *_ = (array.shape for array in arrays.values())
+    if rows > 1 and len({*ends}) > 2 and np.median(ends) < columns:
+        _log.warning(
+            "%s: %d to %d of the %d columns hold numbers, and the others at the end are zeros, as "
+            "in arrays [dim, time] that are padded; %d columns are read as features, and %d rows "
+            "as time steps: if it is the other way, turn them round",
+            source.name, min(ends), max(ends), columns, columns, rows,
+        )  # fmt: skip
 
 
 def _check_values(source: Path, arrays: Mapping[str, Array], name: str, dtype: str) -> None:

@@ -37,6 +37,7 @@ _NAMING = (
     "audiopath", "wav", "wavfile", "wavpath", "fname",
 )  # fmt: skip
 _UNREADABLE = (ValueError, EOFError, OSError, KeyError, TypeError, MemoryError, zipfile.BadZipFile)
+_MOST_KEYS = 50  # arrays of all utterances to choose from in one file
 _OF_IDS = (".txt", ".csv", ".tsv", ".json")
 _WITH_ENTRIES = (".npz", ".parquet", ".pkl", ".pickle", ".pt", ".pth")  # of which --key names one
 _WITH_COLUMNS = (".parquet", ".csv", ".tsv")  # of which --id-format makes ids
@@ -181,9 +182,11 @@ def _read_npz(path: Path, modality: ModalityName, key: str | None, id_format: st
         ids = np.char.decode(ids, "utf-8")
     numbers = {name: array for name, array in arrays.items() if array.dtype.kind in "fiu"}
     usual = {*_GUESSES[modality]} & {*numbers}
-    # of one utterance each: all are vectors, or matrices, of one width
+    # of one utterance each: all are vectors, or matrices, of one width; or there are too many to be
+    # choices, and widths that differ are told later
     alike = {(array.ndim, array.shape[-1:]) for array in numbers.values()}
-    if ids is None and key is None and len(numbers) > 2 and not usual and len(alike) == 1:
+    of_each = (len(numbers) > 2 and len(alike) == 1) or len(numbers) > _MOST_KEYS
+    if ids is None and key is None and of_each and not usual:
         return Rows([*numbers.values()], [*numbers])
     masks = _mask_names(numbers)
     names = [name for name in numbers if numbers[name].ndim >= 2 and name not in masks]
