@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,46 @@ def test_survives_its_manifest(name: str, tmp_path: Path) -> None:
     corpus, _ = made(name, tmp_path / "corpus")
     write_manifest(corpus.utterances, tmp_path / "manifest.jsonl")
     assert read_manifest(tmp_path / "manifest.jsonl") == corpus.utterances
+
+
+def marked(path: Path) -> None:
+    """As a file looks after Windows, and on a disk of macOS."""
+    if path.suffix in (".csv", ".jsonl", ".txt") or path.parent.name == "kaldi":
+        lines = path.read_bytes().rstrip(b"\n").split(b"\n")
+        path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join([*lines, b"", b""]))
+    path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
+    path.with_name("Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_reads_it_alike_after_windows_and_macos(name: str, tmp_path: Path) -> None:
+    corpus, built = made(name, tmp_path)
+    for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
+        marked(path)
+    again = CORPORA[name].read(built.root, **OPTIONS.get(name, {}))
+    assert again == corpus
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_reads_recordings_with_endings_in_capitals(name: str, tmp_path: Path) -> None:
+    corpus, built = made(name, tmp_path)
+    for path in [path for path in tmp_path.rglob("*") if path.suffix in (".wav", ".mp4", ".m4a")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    again = CORPORA[name].read(built.root, **OPTIONS.get(name, {}))
+    for row, other in zip(corpus.utterances, again.utterances, strict=True):
+        assert Path(str(other.audio)).is_file()
+        assert replace(other, audio=row.audio) == row
+
+
+@pytest.mark.parametrize("name", ["msp-podcast", "msp-improv", "emozionalmente", "kaldi"])
+def test_reads_recordings_that_were_converted(name: str, tmp_path: Path) -> None:
+    corpus, built = made(name, tmp_path)
+    for path in list(tmp_path.rglob("*.wav")):
+        path.rename(path.with_suffix(".flac"))
+    again = CORPORA[name].read(built.root)
+    for row, other in zip(corpus.utterances, again.utterances, strict=True):
+        assert Path(str(other.audio)).is_file()
+        assert replace(other, audio=row.audio) == row
 
 
 @pytest.mark.parametrize("name", sorted(CORPORA.keys() - {*GENERAL_READERS}))

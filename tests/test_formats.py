@@ -199,6 +199,17 @@ def test_lhotse_recordings_that_are_no_files_are_refused(tmp_path: Path) -> None
         CORPORA["lhotse"].read(root)
 
 
+def test_lhotse_recordings_of_one_id_are_not_mixed_up(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        put(tmp_path / part / "1.wav")
+        row = recording("r1", f"{part}/1.wav")
+        write(tmp_path / f"own_recordings_{part}.jsonl", lines_of([row]))
+        said = [supervision(f"{part}-a", "r1", 0.0, 1.0, custom={"emotion": "fear"})]
+        write(tmp_path / f"own_supervisions_{part}.jsonl", lines_of(said))
+    with pytest.raises(SerError, match=r"'r1' is .*test/1\.wav.* in another"):
+        CORPORA["lhotse"].read(tmp_path)
+
+
 def test_emobox_rows_fit_the_benchmarks_own_folds(tmp_path: Path) -> None:
     root = make_emobox(tmp_path).root
     corpus = CORPORA["emobox"].read(root)

@@ -177,6 +177,14 @@ def files(folder: Path, suffixes: Iterable[str] = SOUND) -> list[Path]:
     )
 
 
+def sound_at(path: Path) -> Path:
+    """The recording that a table names, or the one beside it with another ending, such as .flac."""
+    if path.is_file():
+        return path
+    others = [path.with_suffix(end) for suffix in SOUND for end in (suffix, suffix.upper())]
+    return next((one for one in others if one.is_file()), path)
+
+
 def fault(path: Path) -> str | None:
     """Says why a file cannot be a recording, by its size and first bytes; None if it may be one."""
     if not path.is_file():

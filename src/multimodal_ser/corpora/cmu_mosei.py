@@ -51,7 +51,7 @@ def read_cmu_mosei(root: Path) -> Corpus:
         found.append(f"{base.NOTE}no {_FOLDS} next to Raw, so the official parts are unknown")
     for own_id, start, end, text in _stretches(raw / "Transcript" / "Segmented" / "Combined"):
         video = own_id.rpartition("_")[0]
-        path = raw / "Audio" / "Full" / "WAV_16000" / f"{video}.wav"
+        path = base.sound_at(raw / "Audio" / "Full" / "WAV_16000" / f"{video}.wav")
         reason = base.fault(path) or (None if own_id in raters else "no rater")
         if end <= start:
             reason = f"ends at {end} s, before it begins"

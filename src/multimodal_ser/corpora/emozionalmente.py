@@ -42,11 +42,11 @@ def read_emozionalmente(root: Path) -> Corpus:
     }
     found: list[Utterance | str] = []
     for row in base.read_csv_rows(samples, ["file_name", "actor", "sentence", "emotion_expressed"]):
-        path = root / "audio" / row["file_name"]
+        path = base.sound_at(root / "audio" / row["file_name"])
         if reason := base.fault(path):
             found.append(f"emozionalmente/{path.stem}: {reason}")
             continue
-        ratings = raters.get(path.name, {})
+        ratings = raters.get(row["file_name"], {})
         found.append(
             Utterance(
                 id=f"emozionalmente/{path.stem}",
@@ -55,7 +55,7 @@ def read_emozionalmente(root: Path) -> Corpus:
                 audio=str(path),
                 text=row["sentence"] or None,
                 speaker=row["actor"] or None,
-                split=part_of.get(path.name),
+                split=part_of.get(row["file_name"]),
                 votes=base.votes_of(ratings.values()),
                 extra={
                     **speakers.get(row["actor"], {}),

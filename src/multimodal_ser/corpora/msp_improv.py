@@ -42,11 +42,9 @@ def read_msp_improv(root: Path) -> Corpus:
     tables = [path for path in spelt if path.is_file()]
     if not tables:
         raise SerError(f"no {root / 'Evalution.txt'}; give the folder of MSP-IMPROV's release")
-    recordings = {
-        path.stem.removeprefix("MSP-IMPROV-"): path
-        for path in files_below(root)
-        if path.match("MSP-IMPROV-*.wav")
-    }
+    named = [path for path in files_below(root) if path.match("MSP-IMPROV-*")]
+    sound = base.by_stem((p for p in named if p.suffix.lower() in base.SOUND), "msp-improv/")
+    recordings = {stem.removeprefix("MSP-IMPROV-"): path for stem, path in sound.items()}
     found: list[Utterance | str] = []
     for own_id, letter, values, raters in _turns(base.read_text(tables[0])):
         path = recordings.pop(own_id, None)

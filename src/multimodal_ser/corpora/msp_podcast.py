@@ -44,7 +44,7 @@ def read_msp_podcast(root: Path) -> Corpus:
     found: list[Utterance | str] = []
     raters = _read_raters(table.with_name("labels_detailed.csv"))
     for number, row in enumerate(base.read_csv_rows(table, _NEEDED), 2):
-        path = root / "Audios" / row["FileName"]
+        path = base.sound_at(root / "Audios" / row["FileName"])
         part = _PARTS.get(row["Split_Set"].casefold())
         # parts without public labels have no class that could be checked
         if part and row["EmoClass"] not in MSP_PODCAST_EMOTIONS:
@@ -56,7 +56,7 @@ def read_msp_podcast(root: Path) -> Corpus:
         if reason:
             found.append(f"msp-podcast/{path.stem}: {reason}")
         else:
-            found.append(_utterance(row, path, part, raters.get(path.name, {})))
+            found.append(_utterance(row, path, part, raters.get(row["FileName"], {})))
     return base.finish("MSP-Podcast", root, found)
 
 
@@ -104,7 +104,7 @@ def _utterance(row: dict[str, str], path: Path, part: str | None, raters: base.R
         split=part,
         votes=base.votes_of(raters.values()),
         attributes={
-            name: rating(f"the row of {path.name} in labels_consensus.csv", key, row[key])
+            name: rating(f"the row of {row['FileName']} in labels_consensus.csv", key, row[key])
             for key, name in _ATTRIBUTES.items()
             if row.get(key)
         },

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.corpora.base import json_of, read_text, require_folder
+from multimodal_ser.corpora.base import is_hidden, json_of, read_text, require_folder, sound_at
 from multimodal_ser.corpora.labels import sex_of
 from multimodal_ser.corpora.rows import of_rows, part_named
 from multimodal_ser.corpora.utterance import Corpus
@@ -116,10 +116,11 @@ def _map(path: Path) -> dict[str, str]:
 
 
 def find(folder: Path, path: str) -> Path:
-    """Finds a relative path below a folder or any folder above it."""
+    """Finds a relative path below a folder or any folder above it, also with another ending."""
     folder = folder.absolute()  # the paths in rows must not depend on the current folder
     places = [folder / path, *(above / path for above in folder.parents)]
-    return next((place for place in places if place.is_file()), places[0])
+    there = [place for place in places if place.is_file()] or [*map(sound_at, places)]
+    return next((place for place in there if place.is_file()), places[0])
 
 
 def read_lhotse(root: Path, name: str | None = None) -> Corpus:
@@ -133,7 +134,14 @@ def read_lhotse(root: Path, name: str | None = None) -> Corpus:
         SerError: there are no manifests, or a supervision's recording is in none of them.
     """
     root = require_folder(Path(root), "lhotse's manifests")
-    recordings = {row["id"]: row for _, row in _objects(root, "recordings")}
+    recordings: dict[str, dict[str, Any]] = {}
+    for _, row in _objects(root, "recordings"):
+        other = recordings.setdefault(row["id"], row)
+        if other["sources"] != row["sources"]:  # taking either would pair sound and label wrongly
+            raise SerError(
+                f"{root}: the recording {row['id']!r} is {other['sources']} in one manifest and "
+                f"{row['sources']} in another; read each part's manifests from a folder of its own"
+            )
     rows = [_row(root, part, one, recordings) for part, one in _objects(root, "supervisions")]
     if not rows:
         rows = [
@@ -152,15 +160,18 @@ def read_lhotse(root: Path, name: str | None = None) -> Corpus:
 
 
 def _objects(root: Path, kind: str) -> Iterator[tuple[str | None, dict[str, Any]]]:
-    for path in sorted([*root.glob(f"*{kind}*.jsonl"), *root.glob(f"*{kind}*.jsonl.gz")]):
+    found = [*root.glob(f"*{kind}*.jsonl"), *root.glob(f"*{kind}*.jsonl.gz")]
+    for path in sorted(path for path in found if not is_hidden(path)):
         part = _PART.search(path.name.partition(".jsonl")[0].lower())
         opener = gzip.open if path.suffix == ".gz" else open
         try:
-            with opener(path, "rt", encoding="utf-8") as file:
+            with opener(path, "rt", encoding="utf-8-sig") as file:
                 lines = list(file)
         except (OSError, EOFError, ValueError, zlib.error) as error:
             raise SerError(f"{path}: cannot be read ({error}); fetch the file again") from error
         for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
             row = json_of(Path(f"{path}:{number}"), line)
             if lacking := sorted(_NEEDED[kind] - row.keys()):
                 raise SerError(f"{path}:{number}: lacks {', '.join(lacking)}; write it with lhotse")
