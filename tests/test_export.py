@@ -219,6 +219,7 @@ def test_a_run_that_reads_words_in_one_file(kind, tokens, weights, tmp_path):
         texts = [WORDS, "so", "hm", 200 * "what else ! "]  # the last is cut
     model, again = load(run, weights=weights), load(made.file)
     agree(model, again, texts)
+    assert [again.backend.cuts(text) for text in (WORDS, 200 * "what else ! ")] == [False, True]
     said = [model.waves(WAVES, words) for words in (texts, texts[::-1])]
     assert not np.allclose(said[0][0].probabilities, said[1][0].probabilities, atol=1e-3)
     asked = [sys.executable, "-c", ASK_WORDS, str(made.file), WORDS]

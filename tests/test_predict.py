@@ -263,13 +263,13 @@ def test_words_are_used_by_models_of_text(both, tuned):
 
 def test_a_model_of_both_says_that_it_was_given_no_words(both, tuned, caplog):
     sound = noise(0.5), 16_000
-    both([sound, sound], [WORDS, WORDS])
+    both([sound, sound], ["so what", "so what"])
     tuned(sound)
-    list(both.stream([sound], [WORDS]))
+    list(both.stream([sound], ["so what"]))
     Pipeline(tuned)(sound)
     assert not caplog.messages
     both(sound)
-    both([sound, sound, sound], [WORDS, None, " "])
+    both([sound, sound, sound], ["so what", None, " "])
     one, several = caplog.messages
     assert one.startswith(f"predicted from sound alone, although {both.name} also reads words;")
     assert several == f"2 recordings of 3 {one}"
@@ -281,6 +281,21 @@ def test_a_model_of_both_says_that_it_was_given_no_words(both, tuned, caplog):
     next(begun)
     begun.close()  # the caller stops early
     assert caplog.messages == [one] * 4
+
+
+def test_words_that_a_model_does_not_read_are_told(both, tuned, caplog, weights, tmp_path):
+    sound = noise(0.5), 16_000
+    both(sound, "so what")  # four word pieces with the marks of the ends, which the run reads
+    tuned(sound, WORDS)
+    assert not caplog.messages
+    both([sound] * 3, [WORDS, "so what", f"{WORDS} {WORDS}"])
+    pooled = load(
+        made_run(tmp_path / "pooled", weights["root"], ("text",), "text", tokens=1), weights=weights
+    )
+    pooled([sound] * 2, [WORDS, "so " * 700])
+    several, one = caplog.messages
+    assert several.startswith(f"the last words of 2 recordings were not read: {both.name} reads")
+    assert one.startswith("the last words of 1 recording were not read: pooled reads")
 
 
 def test_a_run_on_text_needs_words(tmp_path, weights):

@@ -356,7 +356,7 @@ class Recogniser:
 
     multilingual = True
 
-    def __init__(self, source=None, *, language=None):
+    def __init__(self, source=None, *, language=None, device="cpu"):
         self.language = language or "en"
 
     def __call__(self, wave):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,6 +58,15 @@ def test_a_model_of_both_says_that_it_was_given_no_words():
     assert told == ["predicted from sound alone, although made also reads words; give them as text"]
     assert ask("POST", "/v1/predict?text=oh", **sent).json()["warnings"] == []
     assert "made also reads words" in ask("POST", "/v1/analyze", **sent).json()["notes"][0]
+
+
+def test_words_that_the_model_does_not_read_are_told():
+    predictor = MadePredictor()
+    predictor.backend = SimpleNamespace(cuts=lambda text: len(text) > 2)
+    sent = {"content": WAV, "headers": WAV_TYPE, "predictor": predictor}
+    assert ask("POST", "/v1/predict?text=oh", **sent).json()["warnings"] == []
+    (told,) = ask("POST", "/v1/predict?text=ohno", **sent).json()["warnings"]
+    assert told.startswith("the last words of 1 recording were not read: made reads no more")
 
 
 def test_analyses_over_time():

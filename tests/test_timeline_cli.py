@@ -98,6 +98,19 @@ def test_what_cannot_be_done(given, words, capsys):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["predict", "analyze"])
+def test_words_are_recognised_on_the_device_that_is_given(command, monkeypatch, capsys):
+    def recogniser(source, *, language=None, device="cpu"):
+        raise SerError(f"asked for {device}")
+
+    reader = SimpleNamespace(modalities=("text", "audio"))
+    monkeypatch.setattr("multimodal_ser.predict.load", lambda *_, **how: reader)
+    for place in ("timeline", "timeline.words"):
+        monkeypatch.setattr(f"multimodal_ser.{place}.Recogniser", recogniser)
+    given = [command, "x.wav", "--words", "--device", "cuda:1", "--adapt", "off"]
+    assert (main(given), "asked for cuda:1" in capsys.readouterr().err) == (1, True)
+
+
 class Device:
     """What of sounddevice is used, playing a recording at 48 kHz."""
 

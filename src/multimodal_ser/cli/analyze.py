@@ -110,7 +110,7 @@ def analyze_command(
     if words or words_model or language:
         from multimodal_ser.timeline import Recogniser
 
-        settings["words"] = Recogniser(words_model, language=language)
+        settings["words"] = Recogniser(words_model, language=language, device=device)
     predictor = _predictor(model, source, device)
     # what is wrong with the options is said once, and not for every recording
     Stream(predictor, **settings)

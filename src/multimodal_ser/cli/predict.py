@@ -98,7 +98,7 @@ def predict_command(
     if words:
         from multimodal_ser.timeline.words import Recogniser, RecordingWords
 
-        recognise = RecordingWords(Recogniser(words_model, language=language))
+        recognise = RecordingWords(Recogniser(words_model, language=language, device=device))
         settings = replace(settings, words=recognise)
     failures: list[str] = []
     wordless: list[str] = []

@@ -95,6 +95,10 @@ class Backend(Protocol):
         """
         ...
 
+    def cuts(self, text: str) -> bool:
+        """Whether the model reads only the beginning of these words."""
+        return False
+
     def save(self, folder: Path) -> dict[str, object]:
         """Writes model.safetensors into a folder; returns the content of config.json.
 
@@ -135,6 +139,23 @@ def missing_words(model: Any, missing: int, total: int, how: str) -> str | None:
         return None
     some = "" if missing == total else f"{counted(missing, 'recording')} of {total} "
     return f"{some}predicted from sound alone, although {model.name} also reads words; {how}"
+
+
+def cut_words(model: Any, texts: Sequence[str | None]) -> str | None:
+    """What a user is told if a model reads only the beginning of the words; None if it reads all.
+
+    Args:
+        model: the predictor.
+        texts: the words of each recording, or None.
+    """
+    backend = getattr(model, "backend", None)
+    cut = sum(text is not None and backend.cuts(text) for text in texts) if backend else 0
+    if not cut:
+        return None
+    return (
+        f"the last words of {counted(cut, 'recording')} were not read: {model.name} reads no more "
+        "at a time; give parts of a recording with their words"
+    )
 
 
 def softmax(logits: NDArray[_Float], values: int = 0) -> NDArray[_Float]:

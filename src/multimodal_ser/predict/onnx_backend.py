@@ -198,6 +198,14 @@ class OnnxBackend(Backend):
             filled[: len(row)] = row
         return {"ids": ids, "pieces": np.array([len(row) for row in rows], np.int64)}
 
+    def cuts(self, text: str) -> bool:
+        """Whether the model reads only the beginning of these words."""
+        if self.features is not None:
+            return bool(self.features["text"].cuts(text))
+        if self.tokenizer is None:
+            return False
+        return bool(self.tokenizer.encode(self.prefix + text).overflowing)
+
     def _run(self, inputs: Mapping[str, Any]) -> BatchPrediction:
         wanted = ["logits", "embedding", *(["vectors"] if self.references is not None else [])]
         logits, *rest = self.session.run(wanted, dict(inputs))

@@ -26,6 +26,7 @@ from multimodal_ser.predict.backend import (
     PredictedRow,
     SpeechInput,
     checked_batch,
+    cut_words,
     missing_words,
     predict_rows,
     speech_input,
@@ -325,6 +326,8 @@ class Predictor:
         self, items: Sequence[tuple[Samples | SerError, str | None]], batch_size: int
     ) -> Iterator[Prediction | SerError]:
         usable = [(wave, text) for wave, text in items if not isinstance(wave, SerError)]
+        if note := cut_words(self, [text for _, text in usable]):
+            _log.warning(note)
         predictions = iter(self._each(usable, batch_size))
         for wave, _ in items:
             yield wave if isinstance(wave, SerError) else next(predictions)

@@ -63,6 +63,15 @@ class Features:
         made = Modality.encoded(self.encoder, items, self.described)
         return made.tokens, made.mask
 
+    def cuts(self, text: str) -> bool:
+        """Whether only the first of these words become tokens, as in `features.extract`."""
+        encoder: Any = self.encoder
+        most = getattr(encoder, "most_pieces", 0)  # 0 for encoders of one's own
+        if not most:
+            return False
+        count = len(encoder.inputs([text])[0])
+        return 1 < self.described.tokens < count or count >= most
+
 
 class RunBackend(Backend):
     """The encoders and the model of a run.
@@ -118,6 +127,10 @@ class RunBackend(Backend):
             logits = read_out(output.logits.float(), self.record.config.labels.values)
             probabilities: np.ndarray = logits.cpu().numpy()
         return BatchPrediction(probabilities, output.embedding.float().cpu().numpy())
+
+    def cuts(self, text: str) -> bool:
+        """Whether the model reads only the beginning of these words."""
+        return self.features["text"].cuts(text)
 
     def save(self, folder: Path) -> dict[str, object]:
         """Copies the model and the changes of fine-tuned encoders, but no encoder itself."""

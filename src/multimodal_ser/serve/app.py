@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.predict.backend import missing_words
+from multimodal_ser.predict.backend import cut_words, missing_words
 from multimodal_ser.predict.inputs import LONG_SECONDS as LONGEST
 from multimodal_ser.predict.prediction import Prediction, label_colours
 from multimodal_ser.predict.predictor import Predictor, removed_count
@@ -120,8 +120,11 @@ class Service:
         else:
             prediction = await self.off_loop(self._alone, wave, text, work)
         about = {"model": self.predictor.name, "duration": round(len(wave) / SAMPLE_RATE, 3)}
-        if note := missing_words(self.predictor, prediction.wordless, 1, "give them as text"):
-            warnings = [*warnings, note]
+        notes = (
+            missing_words(self.predictor, prediction.wordless, 1, "give them as text"),
+            cut_words(self.predictor, [text]),
+        )
+        warnings = [*warnings, *filter(None, notes)]
         return JSONResponse({**about, **prediction.as_dict(), "warnings": warnings})
 
     def _alone(self, wave: Samples, text: str | None, work: Work) -> Prediction:
