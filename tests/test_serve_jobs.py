@@ -65,6 +65,42 @@ def test_a_job_is_done_and_fetched_in_the_commands_formats(tmp_path):
         assert not list((tmp_path / "jobs").iterdir())
 
 
+def test_answers_are_as_the_description_of_the_routes_says(tmp_path):
+    with served(tmp_path) as here, httpx.Client(base_url=here) as http:
+        described = http.get("/openapi.json").json()["paths"]
+        expected = {(path, way.upper()) for path, ways in described.items() for way in ways}
+
+        def answered(way, path, address=None, **how):
+            answer = http.request(way, address or path, **how)
+            stated = described[path][way.lower()]["responses"][str(answer.status_code)]
+            kind = answer.headers.get("Content-Type", "").split(";")[0]
+            contents = stated.get("content", {})
+            assert kind in contents or "*/*" in contents or not (contents or kind), (path, kind)
+            if kind == "application/json" and "*/*" not in contents:
+                told = answer.json()
+                assert set(contents[kind]["schema"].get("properties", told)) == set(told)
+            expected.discard((path, way))
+            return answer
+
+        sound, given = {"content": WAV, "headers": TYPE}, "?formats=json,srt,csv,html"
+        for path in ("/v1/predict", "/v1/analyze"):
+            assert answered("POST", path, **sound).status_code == 200
+            for content in (b"", b"no sound", WAV[:44]):
+                assert answered("POST", path, content=content, headers=TYPE).status_code >= 415
+        job = answered("POST", "/v1/jobs", f"/v1/jobs{given}", **sound).json()["id"]
+        over(http, job)
+        for path in ("/v1/models", "/metrics", "/health"):
+            assert answered("GET", path).status_code == 200
+        one, result = "/v1/jobs/{job}", "/v1/jobs/{job}/result"
+        assert answered("GET", one, f"/v1/jobs/{job}").json()["status"] == "done"
+        for kind, status in (("json", 200), ("srt", 200), ("csv", 200), ("html", 200), ("x", 422)):
+            found = answered("GET", result, f"/v1/jobs/{job}/result?format={kind}")
+            assert found.status_code == status
+        for status in (204, 404):
+            assert answered("DELETE", one, f"/v1/jobs/{job}").status_code == status
+        assert not expected, "every route was asked"
+
+
 def test_a_result_is_removed_in_time_though_nobody_asks(tmp_path):
     kept = {"jobs_kept_seconds": 1.5}
     with served(tmp_path, **kept) as here, httpx.Client(base_url=here, timeout=60) as http:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any, TypeAlias, TypeVar
 
 from fastapi import FastAPI, Request, Response, WebSocket
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
@@ -256,7 +256,9 @@ def _add_information(app: FastAPI, service: Service) -> None:
             },
         }
 
-    @app.get("/metrics", responses={401: ERRORS[401]}, tags=["server"])
+    @app.get(
+        "/metrics", response_class=PlainTextResponse, responses={401: ERRORS[401]}, tags=["server"]
+    )
     async def metrics(request: Request) -> Response:
         """Counts of requests, times and load, for Prometheus."""
         check_key(request, service.settings)

@@ -222,7 +222,10 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
         check_key(request, settings)
         return jobs.status_of(jobs.get(job))
 
-    @app.get("/v1/jobs/{job}/result", tags=["jobs"], dependencies=known, responses=missing)
+    @app.get(
+        "/v1/jobs/{job}/result", response_class=FileResponse, tags=["jobs"], dependencies=known,
+        responses={**missing, 200: {"content": {"*/*": _BINARY}}},
+    )  # fmt: skip
     async def result(request: Request, job: str, format: str = "json") -> Response:
         """Returns a file of a finished job."""
         check_key(request, settings)
@@ -230,8 +233,9 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
 
     # Older FastAPI takes the annotation "None" for a body, which 204 must not have.
     @app.delete(
-        "/v1/jobs/{job}", status_code=204, response_model=None, tags=["jobs"], responses=missing
-    )
+        "/v1/jobs/{job}", status_code=204, response_model=None, response_class=Response,
+        tags=["jobs"], responses=missing,
+    )  # fmt: skip
     async def cancel(request: Request, job: str) -> None:
         """Cancels a job, or removes a finished one with its files."""
         check_key(request, settings)
