@@ -184,6 +184,29 @@ def test_older_layouts_of_weights(speech, tmp_path):
         load_encoder("mine", tmp_path)
 
 
+def test_weights_are_not_rounded_to_what_the_configuration_says(speech, tmp_path):
+    model, _, folder = speech("wav2vec2")
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    said = json.loads((tmp_path / "config.json").read_text())
+    half = {**said, "torch_dtype": "float16", "dtype": "float16"}
+    (tmp_path / "config.json").write_text(json.dumps(half))
+    own = load_encoder(str(tmp_path)).network.model.state_dict()
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(own[key], value, rtol=0, atol=0)
+
+
+def test_a_configuration_that_asks_for_other_software_or_outputs(speech, tmp_path):
+    folder = speech("wav2vec2")[2]
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    said = json.loads((tmp_path / "config.json").read_text())
+    quantised = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}
+    (tmp_path / "config.json").write_text(json.dumps({**said, **quantised}))
+    with pytest.raises(EncoderError, match=r"cannot be loaded \(ImportError: .*bitsandbytes"):
+        load_encoder(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({**said, "return_dict": False}))
+    close(load_encoder(str(tmp_path))(waves())[0], load_encoder(str(folder))(waves())[0])
+
+
 @pytest.mark.parametrize("kind", ["hubert", "wavlm-large"])
 def test_what_does_not_fit_is_named(kind, speech, tmp_path):
     from safetensors.torch import load_file, save_file
@@ -345,7 +368,9 @@ def test_a_hub_id_is_fetched_by_itself_and_by_the_name_of_its_features(speech, m
 
 
 def test_other_number_formats_come_near(speech):
-    folder = str(speech("xls-r")[2])
+    # On processors with AMX, torch 2.13 computes a convolution in groups of 8 channels wrongly in
+    # bfloat16; those of published networks have 48 or more.
+    folder = str(speech("wav2vec2-conformer")[2])
     [half], [whole] = (load_encoder(folder, dtype=d)(waves()[:1]) for d in ("bfloat16", "float32"))
     assert half.dtype == np.float32
     assert np.corrcoef(half.ravel(), whole.ravel())[0, 1] > 0.999

@@ -160,6 +160,7 @@ def pretrained(name: str, weights: Weights, allowed: tuple[str, ...]) -> Any:
             f"{name}: {weights.file} has {len(other)} parameters of another shape than its "
             f"config.json says ({some_of(other)}); fetch both again"
         )
+    model.config.return_dict = True  # whatever config.json says: outputs are taken by their names
     return model.float().eval().requires_grad_(False)
 
 
@@ -176,11 +177,14 @@ def _loaded(name: str, weights: Weights) -> tuple[Any, Any]:
                 local_files_only=True,
                 use_safetensors="safetensors" in weights.file.name,
                 weights_only=True,
+                # not what config.json says, to which transformers 5 would round the parameters
+                torch_dtype=torch.float32,
                 ignore_mismatched_sizes=True,  # reported by `pretrained` with their names
                 output_loading_info=True,
             )
     except (
-        UnpicklingError, OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError
+        UnpicklingError, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError,
+        ImportError, SafetensorError,
     ) as error:  # fmt: skip
         # transformers before 5 puts an error of its own in front of the one that says why
         cause: BaseException | None = error

@@ -23,6 +23,7 @@ from multimodal_ser.encoders.weight_sources import (
 from multimodal_ser.errors import EncoderError, to_install
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_POINTER = b"version https://git-lfs"  # in place of weights, in clones without Git LFS
 _INDEX = ".index.json"  # lists the files that large weights are split into
 
 
@@ -177,8 +178,16 @@ def _listed(name: str, index: Path) -> list[str]:
 
 def _sha256(name: str, file: Path) -> str:
     beside = _listed(name, file) if file.name.endswith(_INDEX) else []
+    files = [file, *(file.parent / part for part in beside)]
     try:
-        return sha256_of(file, *(file.parent / part for part in beside))
+        for one in files:
+            with one.open("rb") as opened:
+                if opened.read(len(_POINTER)) == _POINTER:
+                    raise EncoderError(
+                        f"{name}: {one} is a Git LFS pointer and holds no weights: run "
+                        f"`git lfs pull` in {file.parent}"
+                    )
+        return sha256_of(*files)
     except OSError as error:
         place = error.filename or file
         raise EncoderError(f"{name}: {place} cannot be read ({error}); fetch it again") from error
