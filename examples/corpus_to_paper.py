@@ -16,26 +16,29 @@ from multimodal_ser.report import latex_table, summarise, text_table
 root, out = Path("EmoDB"), Path("paper-run")  # your own
 
 # %% [markdown]
-# The reader lists what it left out, with the reason.
+# The reader lists what it left out, with the reason. Several processes train in parallel below, each of which runs this
+# file under another name: what is to be done once stands behind a condition.
 
 # %%
-corpus = CORPORA["emodb"].read(root)
-print(len(corpus.utterances), "utterances;", corpus.left_out)
+if __name__ == "__main__":
+    corpus = CORPORA["emodb"].read(root)
+    print(len(corpus.utterances), "utterances;", corpus.left_out)
 
 # %% [markdown]
 # One vector per utterance. If the call is interrupted, run it again to resume.
 
 # %%
-extract(corpus.utterances, load_encoder("whisper-tiny"), out / "features", tokens=1)
+if __name__ == "__main__":
+    extract(corpus.utterances, load_encoder("whisper-tiny"), out / "features", tokens=1)
 
 # %% [markdown]
 # Every speaker is the test set once. Overlaps of speakers, sessions or recordings would be an error here.
 
 # %%
-material = load_material(out / "features", class_set("emodb7"))
-split = make_split(material.utterances, "speaker", sounds=sounds_of(material))
-experiment = InDomain(models=("audio", "linear"), seeds=3)
-if __name__ == "__main__":  # several processes train in parallel
+if __name__ == "__main__":
+    material = load_material(out / "features", class_set("emodb7"))
+    split = make_split(material.utterances, "speaker", sounds=sounds_of(material))
+    experiment = InDomain(models=("audio", "linear"), seeds=3)
     make_experiment(experiment.plan(material, split), out / "runs")
 
 # %% [markdown]

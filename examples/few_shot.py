@@ -21,7 +21,8 @@ def read(folder):
     return material, make_split(material.utterances, "speaker")
 
 
-domains = (*read("features/cremad"), *read("features/emodb"))
+if __name__ == "__main__":  # not in each of the processes that train in parallel
+    domains = (*read("features/cremad"), *read("features/emodb"))
 
 # %% [markdown]
 # Without the target's labels: most of the possible gain comes from standardising each corpus separately.

@@ -44,9 +44,9 @@ MODELS["gated"] = Gated
 # in most dialogues, so splitting by dialogue shares speakers. This has to be allowed by name, and the table states it.
 
 # %%
-material = load_material(Path("features/meld"), class_set("meld7"), text="minilm")
-split = make_split(material.utterances, "dialogue", folds=5, allow=["speaker"])
-asked = InDomain(models=("gated", "concat", "linear"), seeds=2)
-if __name__ == "__main__":
+if __name__ == "__main__":  # not in each of the processes that train in parallel
+    material = load_material(Path("features/meld"), class_set("meld7"), text="minilm")
+    split = make_split(material.utterances, "dialogue", folds=5, allow=["speaker"])
+    asked = InDomain(models=("gated", "concat", "linear"), seeds=2)
     make_experiment(asked.plan(material, split), Path("own-model"))
     print(text_table(summarise(Path("own-model"))))

@@ -197,6 +197,16 @@ def test_the_notebooks_run(place, monkeypatch, name, capsys):
     assert ("tabular" in printed) == (name == "corpus_to_paper")
 
 
+@pytest.mark.parametrize("name", ["corpus_to_paper", "own_model", "few_shot"])
+def test_processes_that_train_in_parallel_repeat_nothing_of_a_notebook(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where no data is: reading any would fail
+    kept = dict(MODELS)
+    runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__mp_main__")
+    assert ("gated" in MODELS) == (name == "own_model")
+    MODELS.clear()
+    MODELS.update(kept)
+
+
 def _short(monkeypatch):
     """One epoch where nothing else is said."""
     short = [

@@ -55,6 +55,9 @@ def make_experiment(
 ) -> list[Path]:
     """Makes an experiment's runs that are not complete yet, with one progress display.
 
+    With several jobs, each process first runs the calling script, with another ``__name__``: call
+    this behind ``if __name__ == "__main__":``, and what need not be done in each process, too.
+
     Args:
         experiment: what to make.
         out: its folder; `experiment.json` is written there first.
