@@ -44,9 +44,8 @@ from multimodal_ser.predict.unseen import (
     leave_one_out,
     scores,
 )
-from multimodal_ser.training.tune.probe import Probe, ProbeConfig, side_by_side
+from multimodal_ser.training.tune.probe import Probe, ProbeConfig, Vectors, side_by_side
 from multimodal_ser.training.tune.tuned import Tuned, load_tuned, log_mels, save_tuned
-from multimodal_ser.training.tune.vectors import Vectors
 
 BATCH = 16
 EVERY = {"cremad": 3, "emodb": 1}  # of the held-out recordings are measured under each condition

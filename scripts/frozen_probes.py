@@ -13,8 +13,7 @@ from train_starter import LABELS, collect, network
 
 from multimodal_ser.corpora import Utterance
 from multimodal_ser.evaluation.metrics import confusion, ua
-from multimodal_ser.training.tune.probe import side_by_side
-from multimodal_ser.training.tune.vectors import Vectors
+from multimodal_ser.training.tune.probe import Vectors, side_by_side
 
 LEARN = ("cremad", "emodb")
 STRICT = 0.003  # inverse regularisation strength, for standardised features

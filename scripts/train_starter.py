@@ -39,9 +39,14 @@ from multimodal_ser.encoders.whisper import Whisper, WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict.unseen import calibrate_on, leave_one_out
 from multimodal_ser.training.tune.numpy_probe import SHORTEST
-from multimodal_ser.training.tune.probe import ProbeConfig, fit_probe, model_of
+from multimodal_ser.training.tune.probe import (
+    ProbeConfig,
+    Vectors,
+    fit_probe,
+    layer_means,
+    model_of,
+)
 from multimodal_ser.training.tune.tuned import save_tuned
-from multimodal_ser.training.tune.vectors import Vectors, layer_means
 
 LABELS = CLASS_SETS["common6"]
 LEARNT = ("train", "dev")  # parts

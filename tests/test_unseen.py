@@ -22,9 +22,15 @@ from multimodal_ser.predict.unseen import (
     scores,
 )
 from multimodal_ser.training.schedule import TEMPERATURES
-from multimodal_ser.training.tune.probe import ProbeConfig, fit_probe, model_of, side_by_side
+from multimodal_ser.training.tune.probe import (
+    ProbeConfig,
+    Vectors,
+    fit_probe,
+    layer_means,
+    model_of,
+    side_by_side,
+)
 from multimodal_ser.training.tune.tuned import log_mels
-from multimodal_ser.training.tune.vectors import Vectors, layer_means
 
 CONFIG = ProbeConfig((1, 2), axes=8)
 NAMES = ("anger", "neutral", "sadness")

@@ -53,8 +53,7 @@ def unseen_command(
     from multimodal_ser.dataset.material import load_material, pooled
     from multimodal_ser.experiments.pairs import check_comparable
     from multimodal_ser.predict.unseen import calibrated_apart, of_material, protocol
-    from multimodal_ser.training.tune.probe import ProbeConfig
-    from multimodal_ser.training.tune.vectors import Vectors
+    from multimodal_ser.training.tune.probe import ProbeConfig, Vectors
 
     named = class_set(labels)
     if strange := [name for name in test_classes if name not in named.classes]:

@@ -22,8 +22,7 @@ from multimodal_ser.evaluation import metrics
 from multimodal_ser.evaluation.statistics import LEAST_CLUSTERS, LEAST_EFFECTIVE, clustered_interval
 from multimodal_ser.predict.channel import channel_shift
 from multimodal_ser.training.schedule import TEMPERATURES
-from multimodal_ser.training.tune.probe import Probe, ProbeConfig, fit_probe, side_by_side
-from multimodal_ser.training.tune.vectors import Vectors
+from multimodal_ser.training.tune.probe import Probe, ProbeConfig, Vectors, fit_probe, side_by_side
 
 RIGHT = 0.8  # share of the predictions above the threshold that must be right
 _SIZES = (10, 50, 200, 500)  # recordings from which a channel is estimated
