@@ -98,10 +98,7 @@ def _encode(recipe: ExtractionRecipe, loaded: Chunk, made: EncodedChunk) -> None
     for keys in batches_by_length(loaded.seconds, recipe.batch_seconds):
         # popped, so that the memory of a recording is free as soon as it is encoded
         results = _encode_batch(recipe.encoder, [loaded.items.pop(key) for key in keys])
-        most = getattr(recipe.encoder, "most_pieces", 0)  # that it reads of a text
-        made.truncated += _keep_batch(
-            keys, results, recipe.header, made.arrays, made.failures, most
-        )
+        _keep_batch(recipe, keys, results, made)
     made.hashes |= {key: value for key, value in loaded.hashes.items() if key in made.arrays}
     made.prints |= {key: value for key, value in loaded.prints.items() if key in made.arrays}
 
@@ -173,33 +170,26 @@ def _encode_batch(encoder: Encoder, items: list[Any]) -> list[Array | str]:
 
 
 def _keep_batch(
-    keys: list[str],
-    results: list[Array | str],
-    header: FeatureHeader,
-    arrays: dict[str, Array],
-    failures: dict[str, str],
-    most: int,
-) -> int:
-    """Stores tokens in `arrays` and reasons in `failures`; returns how many texts were cut.
-
-    A text of `most` tokens counts as cut: the encoder reads no more.
-    """
-    truncated = 0
+    recipe: ExtractionRecipe, keys: list[str], results: list[Array | str], made: EncodedChunk
+) -> None:
+    """Adds the tokens of a batch, or the reasons why there are none, and counts texts cut short."""
+    header = recipe.header
+    most = getattr(recipe.encoder, "most_pieces", 0)  # that it reads of a text
     for key, frames in zip(keys, results, strict=True):
         if isinstance(frames, str):
-            failures[key] = frames
+            made.failures[key] = frames
             continue
         try:
             check_array(key, frames, replace(header, dtype="float32"))
         except FeatureError as error:
-            failures[key] = str(error).removeprefix(f"{key}: ")  # which is listed with it
+            made.failures[key] = str(error).removeprefix(f"{key}: ")  # which is listed with it
             continue
         tokens = keep_tokens(frames, header.modality, header.tokens, header.pool)
         check_array(key, tokens, header)  # not caught: values beyond float16 mean a wrong setting
-        arrays[key] = tokens.astype(STORED_DTYPES[header.dtype][1])
+        made.arrays[key] = tokens.astype(STORED_DTYPES[header.dtype][1])
+        # a text of `most` tokens counts as cut, too: the encoder reads no more
         cut = 1 < header.tokens < len(frames) or 0 < most <= len(frames)
-        truncated += header.modality == "text" and cut
-    return int(truncated)
+        made.truncated += int(header.modality == "text" and cut)
 
 
 def make_parts(
