@@ -205,6 +205,27 @@ def test_rows_without_recording_and_words_are_left_out(tmp_path: Path) -> None:
     assert corpus.left_out == ["t/2 (line 3): neither audio nor words"]
 
 
+def test_a_table_of_labels_for_features_needs_no_recordings(tmp_path: Path) -> None:
+    text = "id,emotion,speaker,text\n1,anger,a,so what\n2,joy,b,\n"
+    with pytest.raises(SerError, match="--columns audio=NAME, or --columns audio=none if a column"):
+        read(tmp_path / "t.csv", text)
+    corpus = read(tmp_path / "t.csv", text, columns=("audio=none",))
+    assert corpus.left_out == []
+    assert [(row.id, row.emotion, row.audio, row.text) for row in corpus.utterances] == [
+        ("t/1", "anger", None, "so what"),
+        ("t/2", "joy", None, None),
+    ]
+    with pytest.raises(SerError, match=r"\['audio'\] missing"):
+        read(tmp_path / "t.csv", "emotion,speaker\nanger,a\n", columns=("audio=none",))
+
+
+def test_a_zero_byte_is_no_sign_of_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"audio,emotion\na.wav,anger\nb.wav,joy\0\n")
+    with pytest.raises(SerError, match=r"t\.csv:3: has a zero byte"):
+        CORPORA["table"].read(path)
+
+
 def test_half_of_a_character_is_refused_before_something_else_fails_on_it(tmp_path: Path) -> None:
     for row in ({"id": "1", "text": "\ud83d"}, {"id": "J\udcf6rg", "text": "Well."}):
         corpus = read(tmp_path / "t.jsonl", json.dumps({"audio": None, "emotion": "joy", **row}))

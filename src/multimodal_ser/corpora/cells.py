@@ -127,6 +127,9 @@ def read_words(path: Path, encoding: str | None = None) -> tuple[str, list[str]]
     if _decodes(raw, "utf-8") and b"\0" not in raw:
         return raw.decode("utf-8"), []
     if b"\0" in raw:
+        if b"\0" not in raw.partition(b"\n")[0]:  # UTF-16 has it in every line
+            line = raw.partition(b"\0")[0].count(b"\n") + 1
+            raise SerError(f"{path}:{line}: has a zero byte: the file is damaged, fetch it again")
         # UTF-16 without a mark: Latin letters have a zero byte, second in little-endian order,
         # first in big-endian
         name = "utf-16-le" if raw[1::2].count(0) > raw[::2].count(0) else "utf-16-be"

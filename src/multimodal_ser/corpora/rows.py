@@ -208,13 +208,18 @@ def _check_needed(where: str, columns: Sequence[str], meaning: Meaning) -> None:
     rated = [name for name in _RATED if name in meaning.column]
     if rated and "emotion" in meaning.absent:
         missing.remove("emotion")
+    if "id" in meaning.column and "audio" in meaning.absent:  # words, or features, alone
+        missing.remove("audio")
     if missing:
-        none = f", or --columns emotion={NONE} if there is {' and '.join(rated)} alone"
+        none = ""
+        if missing == ["emotion"] and rated:
+            none = f", or --columns emotion={NONE} if there is {' and '.join(rated)} alone"
+        if missing == ["audio"]:
+            none = f", or --columns audio={NONE} if a column id tells words or features apart"
         raise SerError(
             f"{where}: has the columns {list(columns)}: {missing} missing; needed: "
             f"{', '.join(NEEDED)}; optional: {', '.join(_OPTIONAL)}; others are kept in extra; say "
-            f"which column it is with --columns {missing[0]}=NAME"
-            + (none if rated and missing == ["emotion"] else "")
+            f"which column it is with --columns {missing[0]}=NAME{none}"
         )
 
 
@@ -235,7 +240,7 @@ def _utterances(table: _Table, cells: Cells) -> tuple[list[Utterance], list[str]
             )
         first[made.id] = number, made.audio
         reason = None if made.audio is None else fault(Path(made.audio))
-        if made.audio is None and made.text is None:
+        if made.audio is None and made.text is None and "audio" not in table.meaning.absent:
             reason = "neither audio nor words"
         if not made.emotion:
             reason = "no emotion"
