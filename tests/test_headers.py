@@ -17,6 +17,7 @@ from multimodal_ser.audio.check import check
 from multimodal_ser.audio.container import Container
 from multimodal_ser.audio.framing import _frames
 from multimodal_ser.audio.sndfile import Sndfile
+from multimodal_ser.audio.sound import other_channels
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora.utterance import Utterance
 
@@ -152,6 +153,32 @@ def test_mp3_of_varying_bit_rate_that_does_not_state_its_length_is_read_whole(in
     assert len(read_audio(data, warn=told.append)) / SAMPLE_RATE == pytest.approx(12.0, abs=0.2)
     assert audio_info(data).duration == pytest.approx(12.0, abs=0.2)
     assert not told
+
+
+@pytest.mark.parametrize("kind", ["OGG", "FLAC", "MP3"])
+def test_channels_are_kept_apart_also_where_their_number_changes(kind):
+    """Two channels, then one, then two: three recordings in a file, or frames of one mp3."""
+    rate = 44_100
+    left, right = tone(1.9, rate, 440.0), tone(1.9, rate, 660.0)
+    parts = (
+        np.stack([left, right], 1),
+        tone(1.9, rate, 880.0)[:, None],
+        np.stack([right, left], 1),
+    )
+    files = []
+    for part in parts:
+        soundfile.write(file := io.BytesIO(), part, rate, format=kind)
+        files.append(file.getvalue())
+    told = []
+    both = np.concatenate(list(read_blocks(b"".join(files), mixed=False, warn=told.append)))
+    assert both.shape == (len(read_audio(b"".join(files), warn=None)), 2)
+    assert told.count("<bytes>: " + other_channels(2, 1)) == 1
+    third = len(both) // 3
+    heard = [
+        [round(pitch(both[n * third + 6_000 : (n + 1) * third - 6_000, k]) / 220) for k in (0, 1)]
+        for n in range(3)
+    ]
+    assert heard == [[2, 3], [4, 4], [3, 2]]
 
 
 @pytest.mark.parametrize(

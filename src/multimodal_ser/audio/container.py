@@ -16,7 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from multimodal_ser.audio.sound import OVER, apart, joined_blocks, silence, to_mono, to_rate
+from multimodal_ser.audio.sound import (
+    OVER,
+    apart,
+    joined_blocks,
+    other_channels,
+    silence,
+    to_mono,
+    to_rate,
+)
 from multimodal_ser.audio.sources import Patched, Where, media_kind, peek
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import AudioError, counted, to_install
@@ -197,6 +205,10 @@ class Container:
                     yield None, convert(self._nothing, True)
                 width = self._nothing.shape[1] if self._nothing.ndim > 1 else 1
                 convert = to_rate(frame.sample_rate, self.rate, width)
+                now, kept = frame.layout.nb_channels, self._nothing.ndim > 1
+                note = other_channels(self.channels, now)
+                if kept and now != self.channels and note not in self.notes:
+                    self.notes.append(note)
             time = frame.time
             # this class places the sound; the resampler would insert silence of its own
             frame.pts = None

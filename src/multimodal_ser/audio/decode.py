@@ -21,7 +21,7 @@ from multimodal_ser.audio.container import Container
 from multimodal_ser.audio.framing import lost_ogg_pages
 from multimodal_ser.audio.headers import Ranges, cut_short, joins
 from multimodal_ser.audio.sndfile import Sndfile, other_length
-from multimodal_ser.audio.sound import joined_blocks, to_rate
+from multimodal_ser.audio.sound import apart, joined_blocks, other_channels, to_rate
 from multimodal_ser.audio.sources import (
     READABLE,
     Where,
@@ -220,11 +220,13 @@ class _Chain:
         try:
             with self._opened(number) as sound:
                 width = 1 if self.mixed else self.channels
-                if not self.mixed and sound.channels != width:
-                    raise AudioError(f"it has {sound.channels} channels and not {width}")
-                convert = to_rate(sound.rate, self.rate, width)
+                convert, mix = to_rate(sound.rate, self.rate, width), apart(width)
+                note = other_channels(width, sound.channels)
+                if not self.mixed and sound.channels != width and note not in self.notes:
+                    self.notes.append(note)
                 block = None
                 for block in sound.blocks():
+                    block = block if self.mixed else mix(block)
                     yield convert(block, False)
                 if block is not None:
                     yield convert(block[:0], True)

@@ -41,18 +41,20 @@ def to_mono(samples: Samples) -> Samples:
 def apart(channels: int) -> Mix:
     """A function that keeps this number of channels, [time, channels].
 
-    Raises:
-        ValueError: raised by the function if a block has another number of channels.
+    Where a block has another number, each channel is the mix of those that it has.
     """
 
     def kept(samples: Samples) -> Samples:
-        if samples.shape[1] != channels:
-            raise ValueError(
-                f"its channels change from {channels} to {samples.shape[1]} on the way; mix them"
-            )
-        return samples
+        if samples.shape[1] == channels:
+            return samples
+        return np.repeat(to_mono(samples)[:, None], channels, axis=1)
 
     return kept
+
+
+def other_channels(before: int, now: int) -> str:
+    """The note about a recording whose channels are kept apart and whose number changes."""
+    return f"its channels change from {before} to {now} on the way: there, each of them is the mix"
 
 
 def joined_blocks(blocks: Iterable[Samples]) -> Samples:
