@@ -306,6 +306,18 @@ def test_ravdess_speech_only_once_each(tmp_path: Path) -> None:
     assert {row.id for row in CORPORA["ravdess"].read(tmp_path).utterances} == {*made.emotions}
 
 
+def test_folders_that_are_there_twice_count_once_unless_they_differ(tmp_path: Path) -> None:
+    path, again = "OAF_Fear/OAF_back_fear.wav", tmp_path / "data" / "OAF_Fear" / "OAF_back_fear.wav"
+    for file in (tmp_path / path, again):
+        put(file)
+    read = CORPORA["tess"].read(tmp_path)
+    assert [row.audio for row in read.utterances] == [str(tmp_path / path)]
+    assert read.left_out == ["tess/OAF_back_fear: a second copy, in data/OAF_Fear"]
+    again.write_bytes(b"another recording")
+    with pytest.raises(SerError, match=r"is both .*; keep one file of each recording"):
+        CORPORA["tess"].read(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("corpus", "file", "twin"),
     [

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import codecs
 import csv
+import filecmp
 import io
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from statistics import fmean
@@ -273,7 +275,8 @@ def finish(
         corpus: its name in messages.
         root: the folder or file that was read.
         found: utterances, and a line for everything else that says why it is left out. Of
-            utterances that are equal in everything (a table repeats a line) the first is kept.
+            utterances that are equal in everything (a table repeats a line, or a folder of the
+            corpus is there twice) the first is kept.
         by_id: False keeps the order, as for the rows of a table.
 
     Raises:
@@ -290,7 +293,8 @@ def finish(
         raise SerError(f"no {corpus} recordings in {root}: {reason}")
     first: dict[str, Utterance] = {}
     again = [row for row in utterances if first.setdefault(row.id, row) is not row]
-    twins = [(first[row.id], row) for row in again if first[row.id] != row]
+    pairs = [(first[row.id], row) for row in again]
+    twins = [pair for pair in pairs if pair[0] != pair[1] and not _is_copy(*pair)]
     # of two recordings with one id, one could be in the training and the other in the test part
     if twins:
         one, other = twins[0]
@@ -299,9 +303,21 @@ def finish(
             what = f"listed twice, in different ways, for {one.audio}; correct the corpus's table"
         count = counted(len(twins), "utterance")
         raise SerError(f"{count} with the id of another: {one.id!r} is {what}")
-    left_out += [f"{row.id}: the same again" for row in again]
+    for one, row in pairs:
+        what = "the same again"
+        if row != one:
+            folder = Path(os.path.relpath(Path(str(row.audio)).parent, root))
+            what = f"a second copy, in {folder.as_posix()}"
+        left_out.append(f"{row.id}: {what}")
     rows = sorted(first.values(), key=lambda row: row.id) if by_id else [*first.values()]
     return Corpus(rows, left_out)
+
+
+def _is_copy(one: Utterance, other: Utterance) -> bool:
+    """Whether two utterances differ only in the folder of one and the same file."""
+    own, copy = Path(str(one.audio)), Path(str(other.audio))
+    same = replace(other, audio=one.audio) == one and own.name == copy.name
+    return same and filecmp.cmp(own, copy, shallow=False)
 
 
 def votes_of(answers: Iterable[Mapping[str, Any]]) -> dict[str, int | float]:

@@ -38,15 +38,10 @@ def read_ravdess(root: Path) -> Corpus:
     """
     root = base.require_folder(Path(root), "RAVDESS")
     found: list[Utterance | str] = []
-    folder_of: dict[str, Path] = {}
     folders = sorted(root.glob("**/[Aa]ctor_*"), key=lambda path: (len(path.parts), path))
     kinds = base.SOUND + base.VIDEO
     for path in (path for folder in folders or [root] for path in base.files(folder, kinds)):
         reason = _reason(path)
-        # a corpus unpacked twice is common; two files of one recording in a folder are an error
-        # (`finish`)
-        if reason is None and folder_of.setdefault(path.stem, path.parent) != path.parent:
-            reason = f"a second copy, in {path.parent.relative_to(root)}"
         found.append(f"ravdess/{path.stem}: {reason}" if reason else _utterance(path))
     return base.finish("RAVDESS", root, found)
 
