@@ -14,6 +14,7 @@ import torch
 
 from made_sound import pitch, refused, tone, written
 from multimodal_ser.audio import audio_hash, audio_info, check_scale, read_audio, read_blocks
+from multimodal_ser.audio.sound import MonoMix
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
 
@@ -281,6 +282,57 @@ def test_channels_that_cancel_are_not_mixed_to_silence(tmp_path, ending):
             np.testing.assert_allclose(found, wanted, atol=1e-4)
         elif not np.shares_memory(left, noise):  # the codec makes channels alike
             assert np.std(found) == pytest.approx(np.std(wanted), rel=0.1)
+
+
+@pytest.mark.parametrize("codec", ["vorbis", "mp3", "aac", "mp2"])
+def test_opposite_channels_of_a_lossy_codec_are_not_mixed_to_what_the_codec_changed(codec):
+    draw, rate = np.random.default_rng(0), 48_000
+    time = np.arange(4 * rate) / rate
+    voiced = sum(np.sin(2 * np.pi * 130 * n * time + n) / n for n in range(1, 40))
+    hiss = draw.normal(0, 0.5, len(time))
+    sound = 0.1 * np.where(time % 0.4 < 0.25, voiced, hiss) * (time % 0.4 < 0.35)
+    heard = []
+    for sign in (0.9, -0.9):
+        both = np.stack([sound, sign * sound], 1).astype("f4")
+        file = io.BytesIO()
+        if codec == "vorbis":
+            soundfile.write(file, both, rate, format="OGG", subtype="VORBIS")
+        else:
+            _encoded(file, both, rate, {"mp3": "libmp3lame"}.get(codec, codec))
+        found = read_audio(file.getvalue())
+        heard.append(found[: len(found) // 320 * 320].reshape(-1, 320))
+    alike, opposite = (20 * np.log10(np.square(one).mean(1) ** 0.5 + 1e-5) for one in heard)
+    assert not (alike - opposite > 10)[alike > -35].any(), "20 ms that are 10 dB too quiet"
+
+
+def _encoded(file, sound, rate, codec):
+    made = pytest.importorskip("av", reason="the extra 'video' is not installed")
+    kind = {"aac": "adts", "libmp3lame": "mp3"}.get(codec, codec)
+    with made.open(file, "w", format=kind) as out:
+        stream = out.add_stream(codec, rate=rate, layout="stereo")
+        stream.bit_rate = 64_000
+        stream.codec_context.open()
+        size = stream.codec_context.frame_size
+        plain = made.AudioResampler(stream.codec_context.format, "stereo", rate)
+        for at in range(0, len(sound) - size, size):
+            block = np.ascontiguousarray(sound[at : at + size].T)
+            frame = made.AudioFrame.from_ndarray(block, "fltp", "stereo")
+            frame.sample_rate, frame.pts = rate, at
+            for one in plain.resample(frame):
+                out.mux(stream.encode(one))
+        out.mux(stream.encode(None))
+
+
+def test_two_microphones_are_mixed_however_short_the_blocks():
+    """A vowel that reaches one of them half a period later; one channel alone would click."""
+    time = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
+    vowel = (np.abs(time % 1 - 0.55) < 0.05) * tone(4.0, hertz=500.0)
+    sound = 0.1 * tone(4.0, hertz=60.0) + 0.5 * vowel
+    both = np.stack([sound[:-16], sound[16:]], 1).astype("f4")  # 1 ms
+    for size in (160, 1024, 1 << 14):
+        mix = MonoMix()
+        blocks = [mix(both[at : at + size]) for at in range(0, len(both), size)]
+        np.testing.assert_allclose(np.concatenate(blocks), both.mean(1), atol=1e-6)
 
 
 def test_an_array_whose_channels_cancel_for_a_while_is_mixed_as_its_file(tmp_path):

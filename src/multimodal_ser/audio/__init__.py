@@ -23,7 +23,7 @@ import soxr
 
 from multimodal_ser.audio import decode
 from multimodal_ser.audio.decode import RATES, AudioInfo, Sound, opened, span
-from multimodal_ser.audio.sound import OVER, READ_FRAMES, joined_blocks, to_mono, to_rate
+from multimodal_ser.audio.sound import OVER, READ_FRAMES, MonoMix, joined_blocks, to_rate
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
@@ -202,7 +202,7 @@ def _cut_array(
         return cut.reshape(len(cut), -1), int(rate)
     # as a file of the same samples is mixed
     blocks = (cut[start : start + READ_FRAMES] for start in range(0, len(cut), READ_FRAMES))
-    return joined_blocks(map(to_mono, blocks)), int(rate)
+    return joined_blocks(map(MonoMix(), blocks)), int(rate)
 
 
 def _as_array(name: str, source: Any) -> npt.NDArray[Any]:

@@ -114,7 +114,7 @@ def _classified(power: NDArray[np.float64], levels: _Levels) -> Channels:
     # Power of the difference of two channels: Σ (a − b)² = Σ a² + Σ b² − 2 Σ ab.
     elif (own[0] + own - 2 * power[0] <= _IDENTICAL * (own[0] + own)).all():
         kind = "identical"
-    # The sum over all pairs is the power of the sum of all channels, as `to_mono` mixes them.
+    # The sum over all pairs is the power of the sum of all channels, as `MonoMix` mixes them.
     elif power.sum() < CANCELLED * own.sum():
         kind = "cancelling"
     elif _speakers(levels[:, audible]):

@@ -18,11 +18,12 @@ import numpy as np
 
 from multimodal_ser.audio.sound import (
     OVER,
+    Mix,
+    MonoMix,
     apart,
     joined_blocks,
     other_channels,
     silence,
-    to_mono,
     to_rate,
 )
 from multimodal_ser.audio.sources import Patched, Where, media_kind, peek
@@ -77,7 +78,7 @@ class Container:
         rate = first.sample_rate if first is not None else self.stream.rate
         self.rate: int = rate or 16_000
         self.channels: int = first.layout.nb_channels if first is not None else 1
-        self._mix = to_mono if mixed else apart(self.channels)
+        self._mix: Mix = MonoMix() if mixed else apart(self.channels)
         self._nothing = self._mix(np.zeros((0, self.channels), np.float32))
         if (count := len(self.file.streams.audio)) > 1:
             read = self.file.streams.audio.index(self.stream) + 1

@@ -16,7 +16,7 @@ import soundfile
 from multimodal_ser.audio.container import Container
 from multimodal_ser.audio.framing import ends_within_ogg_page, mp3_length
 from multimodal_ser.audio.headers import UNKNOWN_SIZE, misspelt, understated
-from multimodal_ser.audio.sound import READ_FRAMES, Mix, apart, to_mono
+from multimodal_ser.audio.sound import READ_FRAMES, Mix, MonoMix, apart
 from multimodal_ser.audio.sources import Patched, Where, peek
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import AudioError
@@ -58,7 +58,7 @@ class Sndfile:
         self.rate: int = self.file.samplerate
         self.channels: int = self.file.channels
         self.kind = f"{self.file.format}/{self.file.subtype}"
-        self._mix: Mix = to_mono if mixed else apart(self.channels)
+        self._mix: Mix = MonoMix() if mixed else apart(self.channels)
         self._check_header(where)
         if self.file.subtype.startswith("MPEG"):  # also in WAV
             states_length, self.stops_early = mp3_length(where)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import soxr
@@ -13,29 +13,44 @@ from multimodal_ser.common.arrays import Samples
 Mix: TypeAlias = Callable[[Samples], Samples]  # [time, channels] → their mean, or unchanged
 
 _BLOCK = 1 << 18  # samples per block of silence
-# Frames that are read and mixed at a time: if one of them is damaged, all are lost, and whether
-# channels cancel is decided for all.
+# Frames that are read and mixed at a time: if one of them is damaged, all are lost.
 READ_FRAMES = 1 << 14
 OVER = 2.0  # greatest sample: codecs and resamplers overshoot ±1 by less; more is another scale
-CANCELLED = 0.05  # share of the power of uncorrelated channels, below which channels cancel
+# Share of the power of uncorrelated channels, below which channels cancel: a lossy codec leaves
+# that much of equal and opposite ones (`test_audio.py`), and two microphones are far above it.
+CANCELLED = 0.3
 
 
-def to_mono(samples: Samples) -> Samples:
-    """The mean of all channels: [time] or [time, channels] to [time].
+class MonoMix:
+    """The mean of all channels, block after block: [time] or [time, channels] to [time].
 
     Channels that cancel each other, such as those of a line with one wire reversed, would be mixed
-    to silence. Then one channel is used: the first that is about as loud as the loudest.
+    to silence, or to what a lossy codec changed. Then one channel is used: the first that is about
+    as loud as the loudest. Whether they cancel is decided for a block together with the sound
+    before it, `READ_FRAMES` in all: for milliseconds alone, it would be by chance.
     """
-    if samples.ndim == 1:
-        return samples
-    if samples.shape[1] == 1 or not len(samples):
-        return samples[:, 0]
-    with np.errstate(invalid="ignore", over="ignore"):  # inf and NaN are refused by name later
-        mono = np.asarray(samples.mean(axis=1, dtype=np.float32))
-        powers = np.square(samples, dtype=np.float32).mean(axis=0)
-        # Mixing uncorrelated channels leaves 1 / channels of their mean power.
-        cancels = np.square(mono).mean() * samples.shape[1] < CANCELLED * powers.mean()
-    return samples[:, int((powers >= powers.max() / 2).argmax())] if cancels else mono
+
+    def __init__(self) -> None:
+        self._mono: Any = 0.0
+        self._own: Any = None
+
+    def __call__(self, samples: Samples) -> Samples:
+        """Mixes the next block."""
+        if samples.ndim == 1:
+            return samples
+        if samples.shape[1] == 1 or not len(samples):
+            return samples[:, 0]
+        with np.errstate(invalid="ignore", over="ignore"):  # inf and NaN are refused by name later
+            mono = np.asarray(samples.mean(axis=1, dtype=np.float32))
+            own = np.square(samples, dtype=np.float32).sum(axis=0)
+            if self._own is None or self._own.shape != own.shape:
+                self._mono, self._own = 0.0, np.zeros_like(own)
+            kept = max(0.0, 1 - len(samples) / READ_FRAMES)
+            self._mono = kept * self._mono + np.square(mono).sum()
+            self._own = kept * self._own + own
+            # Mixing uncorrelated channels leaves 1 / channels of their mean power.
+            cancels = self._mono * samples.shape[1] < CANCELLED * self._own.mean()
+        return samples[:, int((self._own >= self._own.max() / 2).argmax())] if cancels else mono
 
 
 def apart(channels: int) -> Mix:
@@ -43,11 +58,12 @@ def apart(channels: int) -> Mix:
 
     Where a block has another number, each channel is the mix of those that it has.
     """
+    mix = MonoMix()
 
     def kept(samples: Samples) -> Samples:
         if samples.shape[1] == channels:
             return samples
-        return np.repeat(to_mono(samples)[:, None], channels, axis=1)
+        return np.repeat(mix(samples)[:, None], channels, axis=1)
 
     return kept
 

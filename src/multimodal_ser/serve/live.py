@@ -14,7 +14,7 @@ import numpy as np
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from multimodal_ser.audio.sound import to_mono, to_rate
+from multimodal_ser.audio.sound import MonoMix, to_rate
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.config.settings import SAMPLE_RATE
@@ -78,10 +78,10 @@ class Sent:
         return np.dtype(KINDS[self.kind]).itemsize * self.channels
 
     def samples(self, data: bytes) -> Samples:
-        """The sound of whole samples, mono [time] at its own rate."""
+        """The sound of whole samples, [time, channels] at its own rate."""
         sound = np.frombuffer(data, KINDS[self.kind]).reshape(-1, self.channels)
         scale = 32_768 if self.kind == "s16" else 1
-        return to_mono(sound.astype(np.float32) / np.float32(scale))
+        return np.asarray(sound.astype(np.float32) / np.float32(scale))
 
 
 def _is_number(value: object) -> bool:
@@ -159,7 +159,7 @@ async def _sounds(socket: WebSocket, service: Service, sent: Sent) -> AsyncItera
     Raises:
         RefusedError: the stream is too long, or ends in another way than it should.
     """
-    limits, seconds, rest = service.settings, 0.0, b""
+    limits, seconds, rest, mix = service.settings, 0.0, b"", MonoMix()
     while (message := await _message(socket, limits.stream_quiet_seconds)).get("bytes") is not None:
         data = rest + message["bytes"]  # a message may end within a sample
         whole = len(data) - len(data) % sent.size
@@ -170,7 +170,7 @@ async def _sounds(socket: WebSocket, service: Service, sent: Sent) -> AsyncItera
                 413, f"the stream is longer than {limits.stream_seconds:g} s; begin another"
             )
         if len(sound):
-            yield sound
+            yield mix(sound)
         if service.admission.stopping:
             break
     end = _json(message) if message.get("bytes") is None else {"end": True}
