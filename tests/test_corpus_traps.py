@@ -14,6 +14,7 @@ from made_corpora import (
     make_iemocap,
     make_meld,
     make_ravdess,
+    make_tallies,
     meld_row,
     put,
     write_meld_table,
@@ -304,6 +305,28 @@ def test_ravdess_speech_only_once_each(tmp_path: Path) -> None:
     assert row.text == "Kids are talking by the door"
     (tmp_path / "speech" / "Actor_01").rename(tmp_path / "speech" / "actor_01")
     assert {row.id for row in CORPORA["ravdess"].read(tmp_path).utterances} == {*made.emotions}
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new", "message"),
+    [
+        ("summaryTable.csv", ",A,50.5,", ",A,50,5,", r"summaryTable\.csv:2: has 9 cells .* has 8"),
+        ("summaryTable.csv", ",A,50.5,", ',"A,50.5,', r"summaryTable\.csv:\d+: unexpected end"),
+        ("summaryTable.csv", ",A,50.5,", ",A,loud,", r"1001_DFA_ANG_XX .* voice level is 'loud'"),
+        ("VideoDemographics.csv", "1001,21", "1001,old", r"the row of 1001 .* Age is 'old'"),
+        ("processedResults/tabulatedVotes.csv", ",A,D,", "x,A,D,", r"\['row'\] are needed"),
+    ],
+)
+def test_damaged_tables_are_named(
+    table: str, old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    make_cremad(tmp_path)
+    make_tallies(tmp_path)
+    text = (tmp_path / table).read_text()
+    assert old in text
+    (tmp_path / table).write_text(text.replace(old, new, 1))
+    with pytest.raises(SerError, match=message):
+        CORPORA["cremad"].read(tmp_path)
 
 
 def test_folders_that_are_there_twice_count_once_unless_they_differ(tmp_path: Path) -> None:

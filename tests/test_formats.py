@@ -165,6 +165,14 @@ def test_kaldi_segments_to_the_end_and_on_one_channel(tmp_path: Path) -> None:
             CORPORA["kaldi"].read(tmp_path)
 
 
+def test_a_line_of_kaldis_segments_without_a_recording_is_named(tmp_path: Path) -> None:
+    root = make_kaldi(tmp_path).root
+    path = next(root.rglob("segments"))
+    write(path, f"u9\n{path.read_text()}")
+    with pytest.raises(SerError, match=r"wav\.scp: has nothing for ''"):
+        CORPORA["kaldi"].read(root)
+
+
 def test_lhotse_cuts_count_from_their_begin(tmp_path: Path) -> None:
     corpus = read("lhotse", tmp_path)
     assert row(corpus, "manifests/a").attributes == {"arousal": 3.5}

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -136,20 +137,28 @@ def read_csv_rows(path: Path, needed: Iterable[str], index: str = "") -> list[di
         index: how to call the column without a name, which R writes; it is left out otherwise.
 
     Raises:
-        SerError: a column of `needed` is missing.
+        SerError: a column is missing, a quote is left open, or a row has more cells than columns.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path)))
-    columns = [name.strip() for name in reader.fieldnames or ()]
-    if missing := [name for name in needed if name not in columns]:
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        header, *lines = [(reader.line_num, cells) for cells in reader if cells] or [(1, [])]
+    except csv.Error as error:  # such a quote would swallow the rows after it
+        raise SerError(f"{path}:{reader.line_num}: {error}; fetch the file again") from error
+    columns = [name.strip() or index for name in header[1]]
+    if missing := [name for name in (*needed, index) if name and name not in columns]:
         raise SerError(
             f"{path}: has the columns {columns}, but {missing} are needed; "
             "take the file from the corpus's own release"
         )
-    reader.fieldnames = columns = [name or index for name in columns]
-    return [
-        {name: (row.get(name) or "").strip() for name in columns if name}  # an index has no name
-        for row in reader
-    ]
+    for number, cells in lines:
+        if any(cell.strip() for cell in cells[len(columns) :]):  # all after a comma are shifted
+            raise SerError(
+                f"{path}:{number}: has {len(cells)} cells where the header has {len(columns)}; "
+                "fetch the file again, or put cells that hold a comma in double quotes"
+            )
+    rows = [dict(zip_longest(columns, cells[: len(columns)], fillvalue="")) for _, cells in lines]
+    # the column of an index has no name
+    return [{name: cell.strip() for name, cell in row.items() if name} for row in rows]
 
 
 def json_of(path: Path, text: str | bytes) -> dict[str, Any]:

@@ -181,7 +181,9 @@ def _votes(row: dict[str, str]) -> dict[str, Any]:
             given[f"{kind}_vote"] = vote
         if level := row.get(column.replace("Vote", "Level")):
             # Tied classes have a level each, as in 60:55.
-            given[f"{kind}_level"] = [float(part) for part in level.split(":")]
+            where = f"the row of {row['FileName']} in summaryTable.csv"
+            levels = [rating(where, f"{kind} level", part) for part in level.split(":")]
+            given[f"{kind}_level"] = levels
     return given
 
 
@@ -190,5 +192,6 @@ def _person(row: dict[str, str]) -> dict[str, Any]:
         key.lower(): row[key].lower() for key in ("Sex", "Race", "Ethnicity") if row.get(key)
     }
     if row.get("Age"):
-        given["age"] = int(row["Age"])
+        where = f"the row of {row['ActorID']} in VideoDemographics.csv"
+        given["age"] = int(rating(where, "Age", row["Age"]))
     return given

@@ -71,7 +71,7 @@ def _rows(folder: Path, part: str) -> Iterator[dict[str, Any]]:
     speakers, words = _map(folder / "utt2spk"), _map(folder / "text")
     genders, of_speaker = _map(folder / "utt2gender"), _map(folder / "spk2gender")
     for key, segment in segments.items():
-        recording, *times = segment.split()
+        recording, *times = segment.split() or [""]
         if len(times) == 1 or (times and not all(map(_NUMBER.fullmatch, times[:2]))):
             raise SerError(
                 f"{folder / 'segments'}: {key!r} is {segment!r}; allowed: the recording, start and "
