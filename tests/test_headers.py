@@ -414,6 +414,15 @@ def test_rf64_and_a_wav_that_is_really_empty():
     refused(header(None, 0, sound=b""), "0 samples")
 
 
+def test_a_flac_with_a_tag_of_mp3_at_its_end_is_not_called_damaged():
+    soundfile.write(file := io.BytesIO(), tone(2.0), SAMPLE_RATE, format="FLAC")
+    told = []
+    np.testing.assert_array_equal(
+        read_audio(file.getvalue() + MP3_TAG, warn=told.append), read_audio(file.getvalue())
+    )
+    assert not told
+
+
 def test_a_flac_whose_header_states_too_little():
     file = io.BytesIO()
     soundfile.write(file, tone(9.0), SAMPLE_RATE, format="FLAC")

@@ -21,6 +21,7 @@ View: TypeAlias = "memoryview | mmap.mmap"
 # Formats that libsndfile misreads behind a tag that is meant for mp3 files.
 _TAGGED = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
 _PLAIN = (*_TAGGED, b"RIFX", b"BW64", b"ID3", b"Creative Voice File", b"NIST_1A")
+_ID3V1 = 128  # bytes
 _SEARCHED = 1 << 20  # bytes that are searched for the changes of a transfer in text mode
 _CHANCE = 16  # such changes may occur by chance
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -120,11 +121,14 @@ def part(where: Where, ranges: Sequence[tuple[int, int]]) -> io.BytesIO:
 
 
 def past_tags(where: Where) -> Where:
-    """The recording without ID3v2 tags, such as cover art, in front of formats other than mp3."""
+    """The recording without tags of mp3 files: ID3v2 before other formats, ID3v1 after FLAC."""
     with content(where) as view:
         begin, end = after_id3(view), len(view)
+        flac = view[begin : begin + 4] == b"fLaC"
+        end -= _ID3V1 if flac and bytes(view[-_ID3V1:]).startswith(b"TAG") else 0
+        whole = begin == 0 and end == len(view)
     head = peek(where, begin)
-    if not (begin and (head.startswith(_TAGGED) or media_kind(head))):
+    if whole or not (head.startswith(_TAGGED) or media_kind(head)):
         return where
     return part(where, [(begin, end)])
 
