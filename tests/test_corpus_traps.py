@@ -19,6 +19,7 @@ from made_corpora import (
     put,
     write_meld_table,
 )
+from made_layouts import LAYOUTS
 from multimodal_ser.corpora import CORPORA, Utterance
 from multimodal_ser.corpora.base import decode_text
 from multimodal_ser.errors import SerError
@@ -312,6 +313,12 @@ def test_ravdess_speech_only_once_each(tmp_path: Path) -> None:
     [
         ("summaryTable.csv", ",A,50.5,", ",A,50,5,", r"summaryTable\.csv:2: has 9 cells .* has 8"),
         ("summaryTable.csv", ",A,50.5,", ',"A,50.5,', r"summaryTable\.csv:\d+: unexpected end"),
+        (
+            "summaryTable.csv",
+            "1,1001_DFA_ANG_XX,A,50.5,A,50.5,A,50.5",
+            "1,1001",
+            r":2: has 2 cells",
+        ),
         ("summaryTable.csv", ",A,50.5,", ",A,loud,", r"1001_DFA_ANG_XX .* voice level is 'loud'"),
         ("VideoDemographics.csv", "1001,21", "1001,old", r"the row of 1001 .* Age is 'old'"),
         ("processedResults/tabulatedVotes.csv", ",A,D,", "x,A,D,", r"\['row'\] are needed"),
@@ -327,6 +334,30 @@ def test_damaged_tables_are_named(
     (tmp_path / table).write_text(text.replace(old, new, 1))
     with pytest.raises(SerError, match=message):
         CORPORA["cremad"].read(tmp_path)
+
+
+def test_emodb2_speakers_are_not_taken_from_another_column(tmp_path: Path) -> None:
+    root = LAYOUTS["emodb2"](tmp_path).root
+    table = root / "db.files.csv"
+    text, cell = table.read_text(), "0 days 00:00:00.500000,3,"
+    assert cell in text
+    table.write_text(text.replace(cell, "0,5,3,", 1))
+    with pytest.raises(SerError, match=r"db\.files\.csv:2: has 5 cells where the header has 4"):
+        CORPORA["emodb2"].read(root)
+    table.write_text(text.replace(cell, "0 days 00:00:00.500000,,"))
+    assert {row.speaker for row in CORPORA["emodb2"].read(root).utterances} >= {None}
+
+
+def test_emozionalmente_without_an_emotion(tmp_path: Path) -> None:
+    root = LAYOUTS["emozionalmente"](tmp_path).root
+    table = root / "metadata" / "evaluations.csv"
+    table.write_text(table.read_text().replace("anger.wav,anger", "anger.wav,", 1))
+    votes = by_id("emozionalmente", root)["emozionalmente/ada_anger"].votes
+    assert votes == {"anger": 2, "happiness": 1, "fear": 1}
+    table = root / "metadata" / "samples.csv"
+    table.write_text(table.read_text().replace(",anger\n", ",\n", 1).replace(",anger\r", ",\r", 1))
+    read = CORPORA["emozionalmente"].read(root)
+    assert read.left_out == ["emozionalmente/ada_anger: no emotion"]
 
 
 def test_folders_that_are_there_twice_count_once_unless_they_differ(tmp_path: Path) -> None:

@@ -10,15 +10,13 @@ run code; here none is read.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from multimodal_ser.corpora.base import read_text, require_folder
+from multimodal_ser.corpora.base import read_csv_rows, read_text, require_folder
 from multimodal_ser.corpora.parquet import read_parquet
 from multimodal_ser.corpora.rows import of_rows, part_named
 from multimodal_ser.corpora.utterance import ATTRIBUTES, Corpus
@@ -152,8 +150,7 @@ def _part(header: Mapping[str, Any], name: str) -> str | None:
 def _lines(root: Path, name: str) -> list[dict[str, Any]]:
     path = root / f"db.{name}.csv"
     if path.is_file():
-        rows = csv.DictReader(io.StringIO(read_text(path)))
-        return [{name: cell for name, cell in row.items() if name} for row in rows]
+        return [dict(row) for row in read_csv_rows(path, ())]
     if path.with_suffix(".parquet").is_file():
         return list(read_parquet(path.with_suffix(".parquet")))
     raise SerError(

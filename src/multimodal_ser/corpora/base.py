@@ -9,7 +9,7 @@ import io
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import zip_longest
@@ -128,7 +128,7 @@ def read_text(path: Path) -> str:
     return decode_text(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_csv_rows(path: Path, needed: Iterable[str], index: str = "") -> list[dict[str, str]]:
+def read_csv_rows(path: Path, needed: Sequence[str], index: str = "") -> list[dict[str, str]]:
     """Reads a corpus's own CSV file; cells are stripped, missing ones are empty.
 
     Args:
@@ -137,7 +137,8 @@ def read_csv_rows(path: Path, needed: Iterable[str], index: str = "") -> list[di
         index: how to call the column without a name, which R writes; it is left out otherwise.
 
     Raises:
-        SerError: a column is missing, a quote is left open, or a row has more cells than columns.
+        SerError: a column is missing, a quote is left open, or a row has more cells than columns,
+            or none for one that is needed.
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
@@ -150,8 +151,10 @@ def read_csv_rows(path: Path, needed: Iterable[str], index: str = "") -> list[di
             f"{path}: has the columns {columns}, but {missing} are needed; "
             "take the file from the corpus's own release"
         )
+    least = max((columns.index(name) + 1 for name in (*needed, index) if name), default=0)
     for number, cells in lines:
-        if any(cell.strip() for cell in cells[len(columns) :]):  # all after a comma are shifted
+        # cells after one comma too many, or too few, are those of other columns
+        if len(cells) < least or any(cell.strip() for cell in cells[len(columns) :]):
             raise SerError(
                 f"{path}:{number}: has {len(cells)} cells where the header has {len(columns)}; "
                 "fetch the file again, or put cells that hold a comma in double quotes"

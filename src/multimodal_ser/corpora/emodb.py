@@ -109,7 +109,8 @@ def read_emodb2(root: Path) -> Corpus:
     rows = [
         {_OURS.get(name, name): cell for name, cell in row.items()}
         # YAML reads the speaker 03 as the number 3: zfill restores the name that EmoDB uses
-        | {"id": Path(row["audio"]).stem, "speaker": str(row.get("speaker", "")).zfill(2)}
+        | {"id": Path(row["audio"]).stem}
+        | ({"speaker": str(row["speaker"]).zfill(2)} if "speaker" in row else {})
         | ({"ambiguous": True} if row["audio"] in doubtful else {})
         for row in joined_tables(root, header, _TABLES)
     ]

@@ -43,7 +43,7 @@ def read_emozionalmente(root: Path) -> Corpus:
     found: list[Utterance | str] = []
     for row in base.read_csv_rows(samples, ["file_name", "actor", "sentence", "emotion_expressed"]):
         path = base.sound_at(root / "audio" / row["file_name"])
-        if reason := base.fault(path):
+        if reason := base.fault(path) or ("" if row["emotion_expressed"] else "no emotion"):
             found.append(f"emozionalmente/{path.stem}: {reason}")
             continue
         ratings = raters.get(row["file_name"], {})
@@ -78,5 +78,6 @@ def _read_raters(path: Path) -> dict[str, base.Raters]:
     # releases call the rater's column differently
     for number, row in enumerate(rows, 2):
         who = row.get("evaluator") or row.get("user") or row.get("username") or f"line {number}"
-        raters[row["file_name"]][who] = {"emotion": [shared_word(row["emotion_recognized"])]}
+        heard = row["emotion_recognized"]
+        raters[row["file_name"]][who] = {"emotion": [shared_word(heard)] if heard else []}
     return raters
