@@ -336,6 +336,17 @@ def test_damaged_tables_are_named(
         CORPORA["cremad"].read(tmp_path)
 
 
+def test_blank_lines_of_a_table_are_no_rows(tmp_path: Path) -> None:
+    make_cremad(tmp_path)
+    make_tallies(tmp_path)
+    before = CORPORA["cremad"].read(tmp_path)
+    tables = [*tmp_path.rglob("*.csv")]
+    assert len(tables) > 1
+    for table in tables:
+        table.write_text(f"  \n{table.read_text()}\n \n,,,\n")
+    assert CORPORA["cremad"].read(tmp_path) == before
+
+
 def test_emodb2_speakers_are_not_taken_from_another_column(tmp_path: Path) -> None:
     root = LAYOUTS["emodb2"](tmp_path).root
     table = root / "db.files.csv"

@@ -142,10 +142,11 @@ def read_csv_rows(path: Path, needed: Sequence[str], index: str = "") -> list[di
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
-        header, *lines = [(reader.line_num, cells) for cells in reader if cells] or [(1, [])]
+        filled = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
     except csv.Error as error:  # such a quote would swallow the rows after it
         raise SerError(f"{path}:{reader.line_num}: {error}; fetch the file again") from error
-    columns = [name.strip() or index for name in header[1]]
+    (_, header), *lines = filled or [(1, [])]
+    columns = [name.strip() or index for name in header]
     if missing := [name for name in (*needed, index) if name and name not in columns]:
         raise SerError(
             f"{path}: has the columns {columns}, but {missing} are needed; "
