@@ -428,6 +428,23 @@ def test_padding_of_arrays_of_one_length_is_left_out(tmp_path, caplog):
     assert "zeros at the end of 4 of 6 utterances" in caplog.text
 
 
+def test_parquets_bytes_are_ids_and_its_nulls_are_no_features(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra 'parquet' is not installed")
+    from pyarrow import parquet
+
+    ids = [key.encode() for key in IDS]
+    rows = [None if n == 2 else vector.tolist() for n, vector in enumerate(VECTORS)]
+    parquet.write_table(pyarrow.table({"id": ids, "x": rows}), tmp_path / "x.parquet")
+    result, store = imported(tmp_path, tmp_path / "x.parquet")
+    assert (result.done, result.missing) == (5, [IDS[2]])
+    assert store.header.failures == {IDS[2]: "its row is empty in x.parquet"}
+    np.testing.assert_array_equal(store[IDS[3]], VECTORS[3:4])
+    table = pyarrow.table({"id": ids, "x": rows, "y": rows})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(FeatureError, match="has x, y; choose one with --key"):
+        imported(tmp_path, tmp_path / "x.parquet")
+
+
 def test_matrices_whose_columns_are_time_steps_are_told(tmp_path, caplog):
     caplog.set_level("INFO")
     rng, lengths = np.random.default_rng(0), [3, 2, 5, 5, 4, 2]

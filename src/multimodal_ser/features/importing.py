@@ -318,6 +318,8 @@ def _check_count(source: Path, count: int, other: str, wanted: int) -> None:
 
 
 def _matrix(source: Path, key: str, value: Any) -> Array:
+    if value is None:  # Parquet's null: a row that holds nothing
+        return np.empty((0, 0), np.float32)
     try:
         array = np.asarray(value)
         if array.ndim == 3 and len(array) == 1:  # the batch of one that an encoder returns

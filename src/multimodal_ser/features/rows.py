@@ -279,7 +279,7 @@ def _read_parquet(
     kinds = {field.name: field.type for field in table.schema}
     id_format, used = _ids_by(kinds, id_format)
     plain = table.select([name for name in kinds if name in used]).to_pylist()
-    ids = [_format_id(path, row, id_format) for row in plain] if used else None
+    ids = [_format_id(path, _decoded(row), id_format) for row in plain] if used else None
     lists = [name for name, kind in kinds.items() if pyarrow.types.is_nested(kind)]
     if lists or key:
         key = _choose(path, lists, key, modality)
@@ -291,6 +291,11 @@ def _read_parquet(
         if types.is_floating(kind) or types.is_integer(kind)
     }
     return replace(_wide(path, kinds, numbers, used), ids=ids)
+
+
+def _decoded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with text for bytes, as which some programs store it."""
+    return {k: v.decode("utf-8", "replace") if isinstance(v, bytes) else v for k, v in row.items()}
 
 
 def _read_csv(path: Path, modality: ModalityName, key: str | None, id_format: str | None) -> Rows:
@@ -396,7 +401,9 @@ def _choose(path: Path, names: Sequence[str], key: str | None, modality: Modalit
     guesses = [name for name in _GUESSES[modality] if name in names] or list(names)
     if key is None and (len(names) == 1 or guesses != list(names)):
         return guesses[0]
-    if key is None or key not in names:
+    if key is None:
+        raise FeatureError(f"{path.name}: has {', '.join(names)}; choose one with --key")
+    if key not in names:
         raise FeatureError(f"{path.name}: {one_of('entry', key, names)}; choose it with --key")
     return key
 
