@@ -83,6 +83,17 @@ def test_files_without_their_last_tenth_are_told(kind, codec, options):
     assert any("claims" in line and "it may be truncated" in line for line in told)
 
 
+def test_a_short_recording_that_loses_its_second_half_to_damage_is_told():
+    data, told = bytearray(media("webm", "libopus", 48_000)[0]), []
+    whole = len(read_audio(bytes(data), warn=told.append))
+    assert not told
+    middle = len(data) * 7 // 10
+    data[middle : middle + 500] = np.random.default_rng(0).bytes(500)
+    lost = (whole - len(read_audio(bytes(data), warn=told.append))) / SAMPLE_RATE
+    assert 0.3 < lost < 1.0
+    assert any("claims" in line and "it may be truncated" in line for line in told)
+
+
 @pytest.mark.parametrize(
     ("kind", "codec"), [("wv", "wavpack"), ("tta", "tta"), ("matroska", "flac")]
 )

@@ -290,7 +290,9 @@ class Container:
         begins, whole = (self.file.start_time or 0) / 1e6, self.claimed / self.rate
         # Matroska counts its duration from 0, also where its first packet is later.
         begins = 0.0 if self.format != "mov" and begins < whole else begins
-        if self.reached < begins + whole - max(1.0, 0.02 * whole):
+        # The last picture may last longer than is known.
+        least = 1.0 if self.file.streams.video else 0.25
+        if self.reached < begins + whole - max(least, 0.02 * whole):
             self.notes.append(
                 f"its header claims {whole:.2f} s, it holds {max(0.0, self.reached - begins):.2f}; "
                 "what is there is read: it may be truncated"
