@@ -85,7 +85,9 @@ def test_systems_that_differ_in_the_content_of_their_features_are_rows_of_their_
 def test_the_same_run_twice_is_an_error(tmp_path):
     write_run(tmp_path, "audio", 0, 0)
     write_run(tmp_path, "audio", 0, 0, hash8="ffff0000")
-    with pytest.raises(SerError, match="same model, fold and seed"):
+    with pytest.raises(
+        SerError, match=r"same model, fold and seed with the same settings.*delete one"
+    ):
         summarise(tmp_path)
 
 

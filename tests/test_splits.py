@@ -401,6 +401,23 @@ def test_hold_out_keeps_groups_whole(group):
     assert set(hold_out(random.Random(0).sample(rows, 60))[1]) == set(held)
 
 
+def test_one_of_two_speakers_is_tested_and_the_other_learnt_from(tmp_path):
+    rows = [
+        replace(row, session=None, dialogue=None, split="train" if row.speaker == "s0" else "test")
+        for row in made_rows(60, speakers=2)
+    ]
+    with pytest.raises(SplitError, match=r"2 speakers cannot give .* JSON file, or give a split"):
+        make_split(rows, "speaker")
+    path = tmp_path / "two.json"
+    path.write_text(json.dumps({"train": ["s0"], "test": ["s1"]}))
+    for scheme in (str(path), "official"):
+        split = make_split(rows, scheme)
+        (fold,) = split.folds
+        assert {row.id for row in rows if row.speaker == "s1"} == {*fold.test}
+        assert len(fold.train) > len(fold.validation) >= 3
+        assert any("both in a training part and in its validation" in one for one in split.notes)
+
+
 def test_hold_out_takes_spellings_of_one_name_for_one():
     rows = made_rows(60, speakers=6)
     spelt = [replace(row, speaker=f" {row.speaker.upper()}") for row in rows[::2]] + rows[1::2]

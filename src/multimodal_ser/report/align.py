@@ -167,10 +167,12 @@ def _cells(runs: Sequence[Run]) -> _Cells:
         if cell in cells:
             own, found = vars(run.config), vars(cells[cell].config)
             other = [key for key in sorted(own) if own[key] != found[key]]
+            both = f"{run.folder} and {cells[cell].folder} are the same model, fold and seed"
+            if not other:
+                raise SerError(f"{both} with the same settings, as after copying; delete one")
             raise SerError(
-                f"{run.folder} and {cells[cell].folder} are the same model, fold and seed, made "
-                f"with other {', '.join(other) or 'files'}; run the same command again, which sets "
-                "aside what was made with other content, or delete one of them"
+                f"{both}, made with other {', '.join(other)}; run the same command again, which "
+                "sets aside what was made with other content, or delete one of them"
             )
         cells[cell] = run
     return cells

@@ -105,9 +105,11 @@ def _by_group(group: str, utterances: Sequence[Utterance], folds: int | None) ->
     """Keeps every speaker, session or dialogue within one part."""
     members = _members(utterances, group)
     if len(members) < 3:
+        listed = "list one as train and the other as test in a JSON file, or "
         raise SplitError(
             f"{counted(len(members), group)} cannot give training, validation and test parts; at "
-            f"least 3 are needed; {_instead_of(group, utterances)}"
+            f"least 3 are needed; {listed if group == 'speaker' and len(members) == 2 else ''}"
+            f"{_instead_of(group, utterances)}"
         )
     if folds is None:
         bins = [[name] for name in sorted(members)]

@@ -251,10 +251,18 @@ def hold_out(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Holds out whole speakers (or sessions, or dialogues) of a training part for validation.
 
+    Where there is one alone, utterances are held out, which a note on the split tells.
+
     Returns:
         The ids that stay, and the held-out ids, which are at least VALIDATION_SHARE of all.
     """
-    group = next((g for g in GROUPS if all(getattr(row, g) for row in utterances)), "id")
+    several = (
+        name
+        for name in GROUPS
+        if all(getattr(row, name) for row in utterances)
+        and len({alike(str(getattr(row, name))) for row in utterances}) > 1
+    )
+    group = next(several, "id")
     spelt: dict[str, str] = {}  # spellings of one name are one group
     for name in sorted(str(getattr(row, group)) for row in utterances):
         spelt.setdefault(alike(name), name)
