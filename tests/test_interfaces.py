@@ -153,6 +153,7 @@ def test_results_have_a_short_repr(predictor):
     assert frame["label"][1] == "failed"
     assert frame["reason"][1] == str(found[1])
     assert frame["reason"].isna().sum() == 6
+    assert found[1:3].to_frame()["label"].tolist() == ["failed", found[2].label]
     assert repr(predictor) == f"<Predictor {predictor.name}: {', '.join(predictor.labels)}>"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -227,8 +227,19 @@ def discounted(probabilities: NDArray[_Float], sure: float) -> NDArray[_Float]:
 class Predictions(list[Prediction | SerError]):
     """An ordinary list with one prediction per recording, in their order.
 
-    If a recording could not be predicted, its error takes its place.
+    If a recording could not be predicted, its error takes its place. A slice has the same methods.
     """
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> Prediction | SerError: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Predictions: ...
+
+    def __getitem__(self, place: SupportsIndex | slice) -> Prediction | SerError | Predictions:
+        if isinstance(place, slice):
+            return Predictions(super().__getitem__(place))
+        return super().__getitem__(place)
 
     def __repr__(self) -> str:
         shown = [
