@@ -1,14 +1,18 @@
 """The baselines give exactly the predictions of scikit-learn's own models."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
 from made_features import DIMS, made_examples
 from multimodal_ser.config.settings import TrainConfig
-from multimodal_ser.dataset.examples import Examples
+from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.models.fusion import Dims
 from multimodal_ser.training.baselines import (
     BASELINES,
@@ -17,7 +21,9 @@ from multimodal_ser.training.baselines import (
     fit_baseline,
     pooled_inputs,
 )
+from multimodal_ser.training.kernel import fit_kernel_ridge
 from multimodal_ser.training.loop import predict
+from multimodal_ser.training.regressors import fit_regressor
 
 SCHEDULE = TrainConfig(refit=False)
 every_baseline = pytest.mark.parametrize("name", BASELINES)
@@ -160,6 +166,27 @@ def test_a_feature_that_was_constant_in_training_cannot_take_over(name):
     model = fit_baseline(name, dims(3), train, validation, SCHEDULE).model
     test.audio.tokens[..., 0] += 5.0 * test.audio.mask
     assert (predict(model, test).argmax(1) == test.label).float().mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("fit", "task"),
+    [*((partial(fit_baseline, name), "classes") for name in BASELINES)]
+    + [(fit_kernel_ridge, "classes"), (partial(fit_regressor, "svr"), "attributes")],
+)
+def test_constant_features_change_nothing(fit, task):
+    """As with scikit-learn's gamma="scale", which they would make smaller if they counted."""
+    found = []
+    for constant in (0, 40):
+        parts = made_parts(3)
+        for place, part in enumerate(parts):
+            tokens = F.pad(part.audio.tokens, (0, constant), value=7.0) * part.audio.mask[..., None]
+            made = replace(part, audio=Modality(tokens, part.audio.mask))
+            if task == "attributes":
+                made = replace(made, target=F.one_hot(part.label, 3).float())
+            parts[place] = made
+        wide = Dims(DIMS["text"], DIMS["audio"] + constant, 3)
+        found.append(predict(fit(wide, parts[0], parts[1], SCHEDULE).model, parts[2]))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-4)
 
 
 @every_baseline

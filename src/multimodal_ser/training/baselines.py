@@ -34,15 +34,15 @@ STRENGTHS = {
     "linear": (1e-4, 3e-4, 0.001, 0.003, 0.01, 0.03, 0.1, 1.0),
     "svm": (0.3, 1.0, 3.0, 10.0, 30.0),
 }
-# Gamma of the RBF kernel times the number of features: 1 equals scikit-learn's gamma="scale",
-# 1 / (features · variance), where features are standardised.
+# Gamma of the RBF kernel times the number of features that vary: 1 equals scikit-learn's
+# gamma="scale", 1 / (features · variance), where features are standardised and constant ones are 0.
 GAMMAS = {"linear": (None,), "svm": (0.1, 0.3, 1.0, 3.0)}
 _MOST_PRECOMPUTED = 12_000  # rows: the kernel and its copy in double precision take 2.3 GB
 NEVER = -30.0  # the logit of a class without a training example
 
 
 class Setting(NamedTuple):
-    """What is chosen on the validation part: C, and for the svm gamma times the feature count."""
+    """What is chosen on the validation part: C, and for the svm gamma times `Pooled.varying`."""
 
     strength: float
     gamma: float | None
@@ -78,6 +78,11 @@ class Pooled(nn.Module):
                 self.mean[place] = pooled.mean(0)
                 self.scale[place] = inverse(pooled.std(0, correction=0), self.mean[place])
             start += modality.dim
+
+    @property
+    def varying(self) -> int:
+        """How many features vary, at least 1; constant ones are zero once standardised."""
+        return max(1, int(self.scale.count_nonzero()))
 
     def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Tensor:
         """Text [B, T, Dt], audio [B, A, Da] and their masks → [B, D]."""
@@ -283,7 +288,7 @@ def _candidates(
             model.take(logistic.fit(x.numpy(), label))
         else:
             # Relative to the width, so that one grid serves 88 and 1,536 features.
-            gamma = (setting.gamma or 1.0) / max(1, x.shape[1])
+            gamma = (setting.gamma or 1.0) / pooled.varying
             machine = SVC(C=setting.strength, gamma=gamma, class_weight=weight, cache_size=1000)
             if not given:
                 kernel = x.numpy()

@@ -125,7 +125,7 @@ def _candidates(
     apart = squared_distances(vectors.double(), vectors.double())
     for gamma, group in groupby(settings, key=lambda setting: setting.gamma or 1.0):
         # Relative to the width, so that one grid serves 88 and 1,536 features.
-        scaled = torch.tensor(gamma / max(1, x.shape[1]))
+        scaled = torch.tensor(gamma / pooled.varying)
         # The minimum of Σ w_i ‖y_i − k_i β‖² + βᵀ K β / C, where k_i is the kernel of row i and
         # the vectors. If these are all rows, it solves (K + W⁻¹ / C) β = Y. Else, with K₁ the
         # kernel of all rows and the vectors, it solves (K₁ᵀ W K₁ + K / C) β = K₁ᵀ W Y (Smola &

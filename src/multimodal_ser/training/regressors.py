@@ -49,7 +49,7 @@ class Ridge(Linear):
 class Svr(nn.Module):
     """Support vector regression with an RBF kernel, one machine per attribute."""
 
-    # gamma times the number of features: 1 equals scikit-learn's "scale" on standardised features
+    # gamma times `Pooled.varying`: 1 equals scikit-learn's "scale" on standardised features
     SETTINGS: Sequence[_Setting] = [
         {"strength": c, "gamma": gamma} for gamma, c in product((0.3, 1.0), (0.03, 0.1, 0.3, 1.0))
     ]
@@ -74,7 +74,7 @@ class Svr(nn.Module):
     @torch.no_grad()
     def fit(self, x: np.ndarray, target: np.ndarray, setting: _Setting) -> None:
         """Fits scikit-learn's machines to inputs [N, D] and values [N, A]."""
-        gamma = setting["gamma"] / max(1, x.shape[1])
+        gamma = setting["gamma"] / self.pooled.varying
         machine = SVR(C=setting["strength"], gamma=gamma, epsilon=_EPSILON, cache_size=1000)
         dual, intercept = np.zeros((target.shape[1], len(x))), np.zeros(target.shape[1])
         # scikit-learn's SVR predicts one value: one machine per attribute, over the same support
