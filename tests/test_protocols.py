@@ -117,6 +117,12 @@ def test_combined_trains_and_tests_on_all(two, tmp_path):
             assert ids == {key for _, split in two for key in getattr(split.folds[fold], part)}
 
 
+def test_the_order_of_combined_corpora_changes_nothing(two):
+    one, other = (protocols.Combined(**MODEL).plan(given) for given in (two, two[::-1]))
+    assert one.names == other.names
+    assert one.stages[0].material.examples.ids == other.stages[0].material.examples.ids
+
+
 def test_combined_draws_from_each_corpus_equally_often(two, tmp_path, monkeypatch):
     asked = []
     fit = fitting.fit

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 def merge_domains(
     domains: Sequence[tuple[Material, Split]], allow: Collection[str] = ()
 ) -> tuple[Material, Split]:
-    """Merges corpora fold by fold.
+    """Merges corpora fold by fold, in the order of their names, whichever is given first.
 
     Args:
         domains: two or more corpora with the same number of folds.
@@ -35,7 +35,8 @@ def merge_domains(
         SerError: class orders, features or numbers of folds differ; or recordings that are tested
             in one corpus are learnt from in another.
     """
-    materials, splits = zip(*domains, strict=True)
+    ordered = sorted(domains, key=lambda domain: corpus_names(domain[0]))
+    materials, splits = zip(*ordered, strict=True)
     if len(materials) < 2:
         raise SerError("a combined training needs two corpora or more")
     for first, second in combinations(materials, 2):
