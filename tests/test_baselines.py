@@ -170,8 +170,11 @@ def test_a_feature_that_was_constant_in_training_cannot_take_over(name):
 
 @pytest.mark.parametrize(
     ("fit", "task"),
-    [*((partial(fit_baseline, name), "classes") for name in BASELINES)]
-    + [(fit_kernel_ridge, "classes"), (partial(fit_regressor, "svr"), "attributes")],
+    [
+        *((partial(fit_baseline, name), "classes") for name in BASELINES),
+        (fit_kernel_ridge, "classes"),
+        (partial(fit_regressor, "svr"), "attributes"),
+    ],
 )
 def test_constant_features_change_nothing(fit, task):
     """As with scikit-learn's gamma="scale", which they would make smaller if they counted."""
