@@ -216,7 +216,7 @@ def test_one_client_gives_up_its_own_connections_first():
 def test_garbage_is_refused_and_does_not_fill_the_log(tmp_path):
     with process(tmp_path) as (address, log):
         began = time.monotonic()
-        for place in range(60):
+        for place in range(0, 150, 2):
             with connections(address, 1, bytes([place]) * 50 + b"\r\n\r\n") as (client,):
                 answer = client.recv(9999)
                 assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
