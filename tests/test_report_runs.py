@@ -234,3 +234,7 @@ def test_predictions_that_were_changed_after_the_training_are_told(tmp_path):
     told = "predictions were changed after the training in 1 run, such as linear-0-0-0123abcd/"
     assert [line for line in summarise(tmp_path).cautions if line.startswith(told)]
     assert [line for line in summarise_all([tmp_path]).cautions if line.startswith(told)]
+    # the error names a run whose rows differ from the first one's, which is the changed one here
+    write_run(tmp_path, "svm", 0, 0)
+    with pytest.raises(SerError, match=f"{told}.*delete the folder and rerun the .*svm"):
+        summarise(tmp_path)

@@ -184,7 +184,13 @@ def summary_of(
         part: which rows the runs hold.
         manifests: of the tested corpora, for scores by sex and age.
     """
-    aligned = align(runs)
+    try:
+        aligned = align(runs)
+    except SerError as error:
+        # rows of a file that was cut do not fit the others, whichever of them the error names
+        if changed := _changed_caution(runs, "the runs do not fit together"):
+            raise SerError(f"{changed[0]} ({error})") from error
+        raise
     notes = _notes(aligned.systems)
     sums = {s.name: counts(s, aligned.sample) for s in aligned.systems}
     rows = _ranked([_row(s, sums[s.name], aligned.sample, notes) for s in aligned.systems])
@@ -251,12 +257,14 @@ def _set_aside_caution(experiment: Path) -> list[str]:
     return []
 
 
-def _changed_caution(runs: Sequence[Run]) -> list[str]:
+def _changed_caution(
+    runs: Sequence[Run], meaning: str = "the scores are of the changed ones"
+) -> list[str]:
     """Returns one sentence if predictions were changed after their runs had been made."""
     if changed := changed_predictions(runs):
         return [
             f"predictions were changed after the training in {counted(len(changed), 'run')}, such "
-            f"as {changed[0].parent.name}/{changed[0].name}: the scores are of the changed ones; "
+            f"as {changed[0].parent.name}/{changed[0].name}: {meaning}; "
             "delete the folder and rerun the command to make it anew"
         ]
     return []
