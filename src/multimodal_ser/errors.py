@@ -48,7 +48,7 @@ def not_installed(error: ModuleNotFoundError) -> SerError | None:
     """Returns what to install if a package of the extra ``train`` is missing; None for others.
 
     >>> str(not_installed(ModuleNotFoundError("No module named 'torch'", name="torch")))
-    "this needs torch, which is not installed: pip install ... '...[train]'"
+    "this needs torch, which is not installed: pip install ...[train]'"
     """
     name = (error.name or "").split(".")[0]
     if name not in _TRAINING:
