@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -296,6 +297,11 @@ def test_words_that_a_model_does_not_read_are_told(both, tuned, caplog, weights,
     several, one = caplog.messages
     assert several.startswith(f"the last words of 2 recordings were not read: {both.name} reads")
     assert one.startswith("the last words of 1 recording were not read: pooled reads")
+    # the means of a run on pooled tokens are of those that the feature file keeps
+    features = both.backend.features["text"]
+    spec = features.described
+    means = replace(features, described=replace(spec, tokens=1, pooled_from=spec.tokens))
+    assert [means.cuts(text) for text in (WORDS, "so what")] == [True, False]
 
 
 def test_a_run_on_text_needs_words(tmp_path, weights):

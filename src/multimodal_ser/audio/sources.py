@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from multimodal_ser.common.files import LFS_POINTER
 from multimodal_ser.errors import AudioError
 
 Where: TypeAlias = "Path | io.BytesIO"
@@ -24,7 +25,6 @@ _PLAIN = (*_TAGGED, b"RIFX", b"BW64", b"ID3", b"Creative Voice File", b"NIST_1A"
 _ID3V1 = 128  # bytes
 _SEARCHED = 1 << 20  # bytes that are searched for the changes of a transfer in text mode
 _CHANCE = 16  # such changes may occur by chance
-_LFS = b"version https://git-lfs.github.com/spec/"
 READABLE = (
     "wav, flac, mp3, ogg, AIFF, AU, CAF, W64; with the extra 'video' all that FFmpeg reads, such "
     "as mp4, m4a, mov, mkv, webm, avi, ts, flv, wma, wmv, aac, ac3, amr, gsm"
@@ -158,7 +158,7 @@ def refuse_text(name: str, where: Where) -> None:
     """Raises AudioError for text, Git LFS pointers, and sound that was copied as text."""
     data = peek(where, 0, _SEARCHED)
     head = data[:4096]
-    if head.startswith(_LFS):
+    if head.startswith(LFS_POINTER):
         raise AudioError(
             f"{name}: is a Git LFS pointer, not the sound itself; run `git lfs pull` in its folder"
         )

@@ -21,6 +21,7 @@ from safetensors import safe_open
 from multimodal_ser.errors import SerError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"  # a clone without Git LFS has it instead
 _LONGEST = 255  # bytes of a file's name
 _unfinished: set[Path] = set()
 _log = logging.getLogger(__name__)

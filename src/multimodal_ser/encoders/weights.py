@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from multimodal_ser.common.files import parse_json, sha256_of
+from multimodal_ser.common.files import LFS_POINTER, parse_json, sha256_of
 from multimodal_ser.encoders.weight_sources import (
     ANY_SOURCE,
     WEIGHT_SOURCES,
@@ -23,7 +23,6 @@ from multimodal_ser.encoders.weight_sources import (
 from multimodal_ser.errors import EncoderError, to_install
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_POINTER = b"version https://git-lfs"  # in place of weights, in clones without Git LFS
 _INDEX = ".index.json"  # lists the files that large weights are split into
 
 
@@ -182,7 +181,7 @@ def _sha256(name: str, file: Path) -> str:
     try:
         for one in files:
             with one.open("rb") as opened:
-                if opened.read(len(_POINTER)) == _POINTER:
+                if opened.read(len(LFS_POINTER)) == LFS_POINTER:
                     raise EncoderError(
                         f"{name}: {one} is a Git LFS pointer and holds no weights: run "
                         f"`git lfs pull` in {file.parent}"

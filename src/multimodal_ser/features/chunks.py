@@ -25,7 +25,7 @@ from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.base import Encoder, packed
 from multimodal_ser.errors import FeatureError, SerError
-from multimodal_ser.features.pool import ModalityName, keep_tokens
+from multimodal_ser.features.pool import ModalityName, is_cut, keep_tokens
 from multimodal_ser.features.store import STORED_DTYPES, FeatureHeader, check_array
 
 ENGINES = ("local", "ray")
@@ -187,9 +187,7 @@ def _keep_batch(
         tokens = keep_tokens(frames, header.modality, header.tokens, header.pool)
         check_array(key, tokens, header)  # not caught: values beyond float16 mean a wrong setting
         made.arrays[key] = tokens.astype(STORED_DTYPES[header.dtype][1])
-        # a text of `most` tokens counts as cut, too: the encoder reads no more
-        cut = 1 < header.tokens < len(frames) or 0 < most <= len(frames)
-        made.truncated += int(header.modality == "text" and cut)
+        made.truncated += header.modality == "text" and is_cut(len(frames), header.tokens, most)
 
 
 def make_parts(

@@ -68,6 +68,21 @@ def keep_tokens(frames: Array, modality: ModalityName, tokens: int, pool: Pool) 
     return pool_frames(frames, tokens)
 
 
+def is_cut(frames: int, tokens: int, most: int) -> bool:
+    """Whether only the beginning of a text is read.
+
+    Args:
+        frames: word pieces that its encoder reads.
+        tokens: largest number of rows that are kept, see `keep_tokens`.
+        most: word pieces that the encoder reads at most; 0 if that is not known. A text of just so
+            many counts as cut, too.
+
+    >>> is_cut(70, 64, 512), is_cut(70, 1, 512), is_cut(512, 1, 512)
+    (True, False, True)
+    """
+    return 1 < tokens < frames or 0 < most <= frames
+
+
 def as_stored(frames: Array, modality: ModalityName, spec: FeatureSpec) -> Array:
     """Frames [T, D] → the tokens that a run on features of this specification reads.
 

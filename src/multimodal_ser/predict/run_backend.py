@@ -26,6 +26,7 @@ from multimodal_ser.dataset.examples import MODALITIES, Modality
 from multimodal_ser.encoders import ENCODERS, load_for
 from multimodal_ser.encoders.base import Encoder
 from multimodal_ser.errors import EncoderError, one_of
+from multimodal_ser.features.pool import is_cut
 from multimodal_ser.models.fusion import MODELS
 from multimodal_ser.models.layers import read_out
 from multimodal_ser.predict.backend import (
@@ -64,13 +65,13 @@ class Features:
         return made.tokens, made.mask
 
     def cuts(self, text: str) -> bool:
-        """Whether only the first of these words become tokens, as in `features.extract`."""
+        """Whether only the first of these words become tokens."""
         encoder: Any = self.encoder
         most = getattr(encoder, "most_pieces", 0)  # 0 for encoders of one's own
         if not most:
             return False
-        count = len(encoder.inputs([text])[0])
-        return 1 < self.described.tokens < count or count >= most
+        kept = self.described.pooled_from or self.described.tokens
+        return is_cut(len(encoder.inputs([text])[0]), kept, most)
 
 
 class RunBackend(Backend):
