@@ -368,7 +368,10 @@ def test_emozionalmente_without_an_emotion(tmp_path: Path) -> None:
     table = root / "metadata" / "samples.csv"
     table.write_text(table.read_text().replace(",anger\n", ",\n", 1).replace(",anger\r", ",\r", 1))
     read = CORPORA["emozionalmente"].read(root)
-    assert read.left_out == ["emozionalmente/ada_anger: no emotion"]
+    assert read.left_out == [
+        "emozionalmente/ada_anger: no emotion",
+        "note: 1 answer of raters without an emotion: evaluations.csv:2",
+    ]
 
 
 def test_folders_that_are_there_twice_count_once_unless_they_differ(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from made_corpora import make_cremad, make_iemocap, make_msp_podcast
+from made_layouts import LAYOUTS
 from multimodal_ser.corpora import CORPORA, read_manifest, write_manifest
 from multimodal_ser.corpora.base import most_chosen, votes_of
 from multimodal_ser.corpora.labels import class_set
@@ -37,6 +38,98 @@ def test_iemocap_raters_have_a_vote_each_and_actors_none(tmp_path: Path) -> None
     assert [classes.class_of("iemocap", word) for word in first.votes] == [
         "anger", "neutral", None, None,
     ]  # fmt: skip
+
+
+def test_iemocap_tells_where_an_answer_does_not_vote(tmp_path: Path) -> None:
+    make_iemocap(tmp_path, [("Ses01F_impro01_F000", "ang")])
+    table = tmp_path / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
+    begin = table.read_text().split("C-E2")[0]
+    answers = [
+        "c-e1: ANGRY / Frustration;",
+        "C-E2:\tdisappointed;\t(at him)",  # not disgust
+        "C-E3:\tAnger; a bit tired;\t()",
+        "  C-E4:\tNeutral\t()",
+        "C-E5:\tAnger Sadness;\t()",
+        "C-E6:\t\t()",
+        "E7: Anger;",
+        "C-E4:\tAnger;\t()",
+        "C-F1:\tproud;\t()",
+    ]
+    table.write_text(begin + "\n".join(answers) + "\n")
+    read = CORPORA["iemocap"].read(tmp_path)
+    assert read.utterances[0].votes == {"ang": 2.5, "fru": 0.5}
+    first = begin.count("\n") + 1
+
+    def at(number: int) -> str:
+        return f"Ses01F_impro01.txt:{first + number}"
+
+    assert [line for line in read.left_out if "answer" in line] == [
+        f"note: 3 answers of raters without an emotion: {at(1)} 'disappointed', "
+        f"{at(4)} 'Anger Sadness', {at(5)}",
+        f"note: 1 answer of raters with words beside an emotion that are none of IEMOCAP's: "
+        f"{at(2)} 'a bit tired'",
+        f"note: 1 answer of raters not of the shape C-E1: emotion; or A-E1: val 1; …: {at(6)}",
+        "note: 1 answer of raters unlike an earlier one of the same rater, which does not count: "
+        f"{at(7)}",
+    ]
+
+
+def test_msp_improv_gives_no_turn_the_answers_of_another(tmp_path: Path) -> None:
+    root = LAYOUTS["msp-improv"](tmp_path).root
+    table = root / "Evalution.txt"
+    lines = table.read_text().splitlines()
+    lines[2] = "PS1_1; Angry A:3.000000; V:4.000000; D:3.0; N:4.0;"
+    lines[3] = "PS2_1; Neutral; ; A:2..5; V:4.000000; D:2.0; N:3.0;"
+    second = next(k for k, line in enumerate(lines) if k and line.startswith("UTD-"))
+    lines[second] = lines[second].replace("; H;", "; HS;")
+    table.write_text("\n".join(lines))
+    read = CORPORA["msp-improv"].read(root)
+    assert read.utterances[0].votes == {"anger": 1}
+    told = [line for line in read.left_out if line.startswith(("Evalution", "note"))]
+    assert told == [
+        f"Evalution.txt:{second + 1}: not of the shape name; class; A:1; V:1; D:1; N:1;",
+        "note: 2 answers of raters not of the shape rater; emotion; second; A:1; V:1; D:1; N:1;: "
+        "Evalution.txt:3, Evalution.txt:4",
+    ]
+
+
+def test_msp_podcast_tells_where_an_answer_does_not_vote(tmp_path: Path) -> None:
+    make_msp_podcast(tmp_path)
+    name = "MSP-PODCAST_0001_0000.wav"
+    table = tmp_path / "Labels/labels_detailed.csv"
+    rows = [f'{name},"W1; Angry; ; A:6.0; V:2.0; D:5.0;"', f'{name},"W2, Sad, A:6"', "gone.wav,"]
+    table.write_text("\n".join(["FileName,EmoDetail", *rows]))
+    read = CORPORA["msp-podcast"].read(tmp_path)
+    assert read.utterances[0].votes == {"anger": 1}
+    assert [line for line in read.left_out if line.startswith("note")] == [
+        "note: 1 rated recording not in labels_consensus.csv, whose votes are not used: gone.wav",
+        "note: 2 answers of raters without an emotion: labels_detailed.csv:3, "
+        "labels_detailed.csv:4",
+    ]
+
+
+def test_cremad_tells_where_an_answer_does_not_vote(tmp_path: Path) -> None:
+    rows = [
+        f'"{n}","{who}",1,"A_80",900,{kind},0,1,1,4,"{CLIP}","s{n}","{word}",80,"A",50,50'
+        for n, (who, kind, word) in enumerate([("r1", 1, "A"), ("r2", 1, "NA"), ("r3", "1.0", "D")])
+    ]
+    root = cremad_with(tmp_path, "finishedResponses.csv", RESPONSES, *rows)
+    read = CORPORA["cremad"].read(root)
+    assert read.utterances[0].votes == {"ANG": 1}
+    assert [line for line in read.left_out if line.startswith("note")] == [
+        "note: 1 answer of raters without an emotion: finishedResponses.csv:3",
+        "note: 1 answer of raters with a queryType that is none of 1, 2, 3: "
+        "finishedResponses.csv:4",
+    ]
+
+
+def test_cmu_mosei_tells_where_one_rater_answers_twice(tmp_path: Path) -> None:
+    root = LAYOUTS["cmu-mosei"](tmp_path).root
+    table = root / "Raw/Labels/5000_batch_raw.csv"
+    table.write_text(table.read_text() + "bbb,0,W1,0,0,0,0,0,3,0\n")
+    again = table.read_text().count("\n")
+    told = "note: 1 answer of raters unlike an earlier one of the same rater, which does not count"
+    assert f"{told}: {table.name}:{again}" in CORPORA["cmu-mosei"].read(root).left_out
 
 
 def cremad_with(root: Path, name: str, header: str, *rows: str) -> Path:

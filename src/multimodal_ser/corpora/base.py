@@ -9,7 +9,7 @@ import io
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import zip_longest
@@ -20,13 +20,15 @@ from typing import Any
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.corpora.labels import BUILT_IN_CORPORA
 from multimodal_ser.corpora.utterance import Corpus, Utterance
-from multimodal_ser.errors import SerError, counted
+from multimodal_ser.errors import SerError, counted, some_of
 
 SOUND = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 VIDEO = (".mp4",)
 Raters = dict[str, dict[str, Any]]
 """Rater → ``emotion`` (a list of words), ``second`` (secondary words), a level,
 arousal, valence, dominance. It is stored as ``raters`` in an utterance's ``extra``."""
+Lost = list[tuple[str, str]]
+"""File and line of an answer of a rater that does not vote, and why."""
 NOTE = "note: "  # starts a line of `left_out` about something that is kept nevertheless
 NO_FILE = "no such file"
 EMPTY = "empty file (0 bytes)"
@@ -348,6 +350,40 @@ def votes_of(answers: Iterable[Mapping[str, Any]]) -> dict[str, int | float]:
         for word in words:
             votes[word] += 1 / len(words)
     return {word: int(n) if n.is_integer() else round(n, 6) for word, n in votes.items()}
+
+
+def put_answer(raters: Raters, who: str, answer: Mapping[str, Any], where: str, lost: Lost) -> None:
+    """Adds a rater's answer; one that does not vote, or takes the place of another, is `lost`."""
+    before = raters.get(who, {}).get("emotion")
+    if not answer.get("emotion"):
+        lost.append((where, "without an emotion"))
+        raters.setdefault(who, {**answer})
+        return
+    if before and before != answer["emotion"]:
+        lost.append((where, "unlike an earlier one of the same rater, which does not count"))
+    raters[who] = {**answer}
+
+
+def unlisted(raters: Iterable[str], listed: Container[str], table: str) -> list[str]:
+    """A note about rated recordings that the corpus's table lists not, or by another name."""
+    names = [one for one in raters if one not in listed]
+    rated = f"{counted(len(names), 'rated recording')} not in {table}"
+    return [f"{NOTE}{rated}, whose votes are not used: {some_of(names)}"] if names else []
+
+
+def lost_votes(lost: Lost) -> list[str]:
+    """Returns a note for each reason, with the first lines.
+
+    >>> lost_votes([("a.csv:2", "without an emotion"), ("a.csv:7", "without an emotion")])
+    ['note: 2 answers of raters without an emotion: a.csv:2, a.csv:7']
+    """
+    places: dict[str, list[str]] = defaultdict(list)
+    for where, reason in lost:
+        places[reason].append(where)
+    return [
+        f"{NOTE}{counted(len(lines), 'answer')} of raters {reason}: {some_of(lines)}"
+        for reason, lines in places.items()
+    ]
 
 
 def means_of(answers: Iterable[Mapping[str, Any]], names: Iterable[str]) -> dict[str, float]:

@@ -42,7 +42,8 @@ def read_cmu_mosei(root: Path) -> Corpus:
     tables = base.files(raw / "Labels", [".csv"])
     if not tables:
         raise SerError(f"no {raw / 'Labels'}/*.csv; give the folder of CMU-MOSEI's raw release")
-    raters = _read_raters(tables)
+    lost: base.Lost = []
+    raters = _read_raters(tables, lost)
     beside = [place / _FOLDS for place in (root, raw, root.parent)]
     lists = next((path for path in beside if path.is_file()), None)
     part_of = _read_parts(lists) if lists else {}
@@ -60,10 +61,10 @@ def read_cmu_mosei(root: Path) -> Corpus:
         else:
             made = _utterance(own_id, path, raters[own_id], text)
             found.append(replace(made, start=start, end=end, split=part_of.get(video)))
-    return base.finish("CMU-MOSEI", root, found)
+    return base.finish("CMU-MOSEI", root, [*found, *base.lost_votes(lost)])
 
 
-def _read_raters(tables: list[Path]) -> dict[str, base.Raters]:
+def _read_raters(tables: list[Path], lost: base.Lost) -> dict[str, base.Raters]:
     raters: dict[str, base.Raters] = defaultdict(dict)
     for path in tables:
         for number, row in enumerate(base.read_csv_rows(path, _NEEDED), 2):
@@ -81,7 +82,8 @@ def _read_raters(tables: list[Path]) -> dict[str, base.Raters]:
             answer: dict[str, Any] = {"emotion": words or ["neutral"], **levels}
             if row.get("Answer.sentiment"):
                 answer["sentiment"] = rating(where, "sentiment", row["Answer.sentiment"])
-            raters[f"{video}_{row['Input.CLIP']}"][row["WorkerId"]] = answer
+            clip = raters[f"{video}_{row['Input.CLIP']}"]
+            base.put_answer(clip, row["WorkerId"], answer, f"{path.name}:{number}", lost)
     return raters
 
 

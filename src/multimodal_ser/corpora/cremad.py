@@ -29,6 +29,7 @@ _SILENT = {"1076_MTI_SAD_XX"}  # recordings without sound in the release itself
 _TABLES = ("", "processedResults", "data/InfoAndStats/processedResults")
 # queryType of answers to the voice alone; with it, row numbers of tabulatedVotes.csv begin.
 _VOICE = "1"
+_QUERIES = (_VOICE, "2", "3")  # the others: the face, and both
 _VOTE_COLUMNS = {"VoiceVote": "voice", "FaceVote": "face", "MultiModalVote": "multimodal"}
 
 
@@ -50,7 +51,8 @@ def read_cremad(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended"
         raise SerError(one_of("kind of votes", votes, _VOTES))
     recordings = _find(root, audio_dir)
     table = _read_votes(root, needed=votes == "voice")
-    raters = _read_raters(root)
+    lost: base.Lost = []
+    raters = _read_raters(root, lost)
     tallies = {} if raters else _read_tallies(root)
     people = _read_people(root)
     found: list[Utterance | str] = []
@@ -65,7 +67,7 @@ def read_cremad(root: Path, audio_dir: str = "AudioWAV", votes: str = "intended"
         found.append(row)
     absent = sorted(table.keys() - {_own_id(path) for path in recordings})
     found += [f"cremad/{one}: in summaryTable.csv, no file in {audio_dir}" for one in absent]
-    return base.finish("CREMA-D", root / audio_dir, found)
+    return base.finish("CREMA-D", root / audio_dir, [*found, *base.lost_votes(lost)])
 
 
 def _find(root: Path, audio_dir: str) -> list[Path]:
@@ -83,19 +85,25 @@ def _table(root: Path, name: str) -> Path:
     return next((path for path in places if path.is_file()), places[0])
 
 
-def _read_raters(root: Path) -> dict[str, base.Raters]:
+def _read_raters(root: Path, lost: base.Lost) -> dict[str, base.Raters]:
     """Returns by clip and rater the emotion chosen from the voice, and its strength, 0 to 100."""
     path = _table(root, "finishedResponses.csv")
     raters: dict[str, base.Raters] = defaultdict(dict)
     if path.is_file():
         columns = ["localid", "queryType", "clipName", "respEmo", "respLevel"]
-        for row in base.read_csv_rows(path, columns):
+        for number, row in enumerate(base.read_csv_rows(path, columns), 2):
+            where = f"{path.name}:{number}"
             # other answers are about the face, with or without the voice
-            if row["queryType"] == _VOICE and row["respEmo"] in _LETTERS:
+            if row["queryType"] == _VOICE:
+                if row["respEmo"] not in _LETTERS:
+                    lost.append((where, "without an emotion"))
+                    continue
                 answer: dict[str, Any] = {"emotion": [_LETTERS[row["respEmo"]]]}
                 if row["respLevel"].replace(".", "", 1).isdigit():
                     answer["level"] = float(row["respLevel"])
-                raters[row["clipName"]][row["localid"]] = answer
+                base.put_answer(raters[row["clipName"]], row["localid"], answer, where, lost)
+            elif row["queryType"] not in _QUERIES:
+                lost.append((where, f"with a queryType that is none of {', '.join(_QUERIES)}"))
     return raters
 
 

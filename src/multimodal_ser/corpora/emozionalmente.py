@@ -34,14 +34,16 @@ def read_emozionalmente(root: Path) -> Corpus:
     users = samples.with_name("users.csv")
     people = base.read_csv_rows(users, ["username", "gender", "age"]) if users.is_file() else []
     speakers = {row["username"]: _person(f"{users}:{n}", row) for n, row in enumerate(people, 2)}
-    raters = _read_raters(samples.with_name("evaluations.csv"))
+    lost: base.Lost = []
+    raters = _read_raters(samples.with_name("evaluations.csv"), lost)
     part_of = {
         row["file_name"]: part_named(path.stem)
         for path in base.files(samples.parent / "split", [".csv"])
         for row in base.read_csv_rows(path, ["file_name"])
     }
     found: list[Utterance | str] = []
-    for row in base.read_csv_rows(samples, ["file_name", "actor", "sentence", "emotion_expressed"]):
+    rows = base.read_csv_rows(samples, ["file_name", "actor", "sentence", "emotion_expressed"])
+    for row in rows:
         path = base.sound_at(root / "audio" / row["file_name"])
         if reason := base.fault(path) or ("" if row["emotion_expressed"] else "no emotion"):
             found.append(f"emozionalmente/{path.stem}: {reason}")
@@ -63,7 +65,8 @@ def read_emozionalmente(root: Path) -> Corpus:
                 },
             )
         )
-    return base.finish("Emozionalmente", root, found)
+    found += base.unlisted(raters, {row["file_name"] for row in rows}, samples.name)
+    return base.finish("Emozionalmente", root, [*found, *base.lost_votes(lost)])
 
 
 def _person(where: str, row: dict[str, str]) -> dict[str, Any]:
@@ -72,12 +75,13 @@ def _person(where: str, row: dict[str, str]) -> dict[str, Any]:
     return person | ({"age": int(rating(where, "age", row["age"]))} if row["age"] else {})
 
 
-def _read_raters(path: Path) -> dict[str, base.Raters]:
+def _read_raters(path: Path, lost: base.Lost) -> dict[str, base.Raters]:
     raters: dict[str, base.Raters] = defaultdict(dict)
     rows = base.read_csv_rows(path, ["file_name", "emotion_recognized"]) if path.is_file() else []
     # releases call the rater's column differently
     for number, row in enumerate(rows, 2):
         who = row.get("evaluator") or row.get("user") or row.get("username") or f"line {number}"
         heard = row["emotion_recognized"]
-        raters[row["file_name"]][who] = {"emotion": [shared_word(heard)] if heard else []}
+        answer = {"emotion": [shared_word(heard)] if heard else []}
+        base.put_answer(raters[row["file_name"]], who, answer, f"{path.name}:{number}", lost)
     return raters

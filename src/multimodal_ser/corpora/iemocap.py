@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from multimodal_ser.corpora import base
+from multimodal_ser.corpora.labels import shared_word
 from multimodal_ser.corpora.utterance import Corpus, Utterance
 from multimodal_ser.errors import SerError
 
@@ -19,10 +21,13 @@ _LABEL = re.compile(
     rf"\[{_NUMBER}\s*-\s*{_NUMBER}\]\s+(Ses\d\d[FM]_\w+_[FM]\w*)\s+(\w+)\s+"
     rf"\[{_NUMBER},\s*{_NUMBER},\s*{_NUMBER}\]\s*$"
 )
-_RATER = re.compile(r"([CA])-([EFM]\d+):\s*(.*?)\s*(?:\((.*)\)\s*)?$")
+_RATER = re.compile(r"([CA])-([EFM]\d+)\s*:?\s*(.*?)\s*(?:\((.*)\)[\s;]*)?$", re.IGNORECASE)
 _VALUES = {"val": "valence", "act": "arousal", "dom": "dominance"}
 _VALUE = re.compile(r"(val|act|dom)\s+(\d+(?:\.\d+)?)")
-_WORDS_OF_RATERS = ("ang", "hap", "exc", "sad", "neu", "fru", "sur", "fea", "dis", "oth")
+_WORDS_OF_RATERS = {
+    "anger": "ang", "happiness": "hap", "excitement": "exc", "sadness": "sad", "neutral": "neu",
+    "frustration": "fru", "surprise": "sur", "fear": "fea", "disgust": "dis", "other": "oth",
+}  # fmt: skip
 # With or without times and colon; lines without an utterance's id ("M: …") belong to none.
 _WORDS = re.compile(r"(Ses\d\d[FM]_\w+)\s*(?:\[[\d.\s-]*\])?\s*:?\s*(.*?)\s*$")
 
@@ -53,40 +58,48 @@ def _read_session(session: Path) -> list[Utterance | str]:
     folders = sorted((session / "sentences" / "wav").glob("Ses*"))
     sound = base.by_stem((path for folder in folders for path in base.files(folder)), "iemocap/")
     found: list[Utterance | str] = []
+    lost: base.Lost = []
     for path in base.files(session / "dialog" / "EmoEvaluation", [".txt"]):
         raters: base.Raters = {}  # of the label that was read last
-        for number, line in enumerate(base.read_text(path).split("\n"), 1):
+        for number, text in enumerate(base.read_text(path).split("\n"), 1):
+            line, where = text.strip(), f"{path.name}:{number}"
             if line.startswith("["):
                 raters = {}
                 if label := _LABEL.match(line):
                     found.append(_utterance(label, session, sound, words, raters))
                 else:
-                    found.append(
-                        f"{path.name}:{number}: not of the shape [time] id label [v, a, d]"
-                    )
+                    found.append(f"{where}: not of the shape [time] id label [v, a, d]")
             elif rater := _RATER.match(line):
-                _rate(raters, rater)
+                _rate(raters, rater, where, lost)
+            elif line and not line.startswith("%"):
+                lost.append((where, "not of the shape C-E1: emotion; or A-E1: val 1; …"))
     found = [one if isinstance(one, str) else _with_votes(one) for one in found]
     labelled = {row.audio for row in found if isinstance(row, Utterance)}
     unlabelled = (name for name, path in sound.items() if str(path) not in labelled)
-    return found + [
+    return [*found, *base.lost_votes(lost)] + [
         f"iemocap/{name}: no label in EmoEvaluation"
         for name in unlabelled
         if base.fault(sound[name]) is None
     ]
 
 
-def _rate(raters: base.Raters, line: re.Match[str]) -> None:
+def _rate(raters: base.Raters, line: re.Match[str], where: str, lost: base.Lost) -> None:
     kind, who, rating, remark = line.groups()
-    answer = raters.setdefault(who, {})
-    if kind == "C":
-        spelt = [word.strip().lower()[:3] for word in rating.split(";")]  # Neutral state → neu
-        # comments that raters typed instead of an emotion are dropped here and kept as remarks
-        answer["emotion"] = [word for word in spelt if word in _WORDS_OF_RATERS]
-    else:
-        answer |= {_VALUES[name]: float(value) for name, value in _VALUE.findall(rating)}
-    if remark:
-        answer["remark"] = remark
+    who, answer = who.upper(), raters.get(who.upper(), {})
+    new: dict[str, Any] = {"remark": remark} if remark else {}
+    if kind.upper() == "A":
+        values = {_VALUES[name]: float(value) for name, value in _VALUE.findall(rating.lower())}
+        raters[who] = answer | values | new
+        return
+    spelt = [word.strip() for word in re.split("[;,/]", rating) if word.strip()]
+    codes = [_WORDS_OF_RATERS.get(shared_word(word), "") for word in spelt]
+    new["emotion"] = [code for code in codes if code]
+    # what a rater typed instead of an emotion is no vote; the actors F1 and M1 have none
+    typed = [word for word, code in zip(spelt, codes, strict=True) if not code]
+    lost, where = (lost if who.startswith("E") else []), " ".join([where, *map(repr, typed)])
+    base.put_answer(raters, who, answer | new, where, lost)
+    if typed and new["emotion"]:
+        lost.append((where, "with words beside an emotion that are none of IEMOCAP's"))
 
 
 def _with_votes(row: Utterance) -> Utterance:

@@ -24,7 +24,7 @@ MSP_IMPROV_EMOTIONS = {
     "A": "anger", "H": "happiness", "S": "sadness", "N": "neutral", "O": "other",
     "X": "no agreement",
 }  # fmt: skip
-_NUMBERS = r"\s*".join(rf"{letter}:\s*([\d.]+|NaN)\s*;" for letter in "AVDN")
+_NUMBERS = r"\s*".join(rf"{letter}:\s*(\d+(?:\.\d+)?|NaN)\s*;" for letter in "AVDN")
 _TURN = re.compile(rf"UTD-IMPROV-([\w-]+)\.avi;\s*([A-Z]);\s*{_NUMBERS}")
 _RATER = re.compile(rf"([^;]+);\s*([^;]+);\s*(.*?);\s*{_NUMBERS}")
 _NAME = re.compile(r"S(\d\d)([AHSN])-([FM])(\d\d)-([PRST])-(.+)")
@@ -46,7 +46,8 @@ def read_msp_improv(root: Path) -> Corpus:
     sound = base.by_stem((p for p in named if p.suffix.lower() in base.SOUND), "msp-improv/")
     recordings = {stem.removeprefix("MSP-IMPROV-"): path for stem, path in sound.items()}
     found: list[Utterance | str] = []
-    for own_id, letter, values, raters in _turns(base.read_text(tables[0])):
+    lost: base.Lost = []
+    for own_id, letter, values, raters in _turns(tables[0], found, lost):
         path = recordings.pop(own_id, None)
         name = _NAME.fullmatch(own_id)
         reason = "no such file" if path is None else base.fault(path)
@@ -57,22 +58,31 @@ def read_msp_improv(root: Path) -> Corpus:
         else:
             found.append(_utterance(path, name, letter, values, raters))
     found += [f"msp-improv/{own_id}: no row in {tables[0].name}" for own_id in recordings]
-    return base.finish("MSP-IMPROV", root, found)
+    return base.finish("MSP-IMPROV", root, [*found, *base.lost_votes(lost)])
 
 
-def _turns(text: str) -> Iterator[tuple[str, str, dict[str, float], base.Raters]]:
+def _turns(
+    table: Path, found: list[Utterance | str], lost: base.Lost
+) -> Iterator[tuple[str, str, dict[str, float], base.Raters]]:
     """Yields name, class, mean attributes and each rater's answer."""
     turn: tuple[str, str, dict[str, float], base.Raters] | None = None
-    for line in text.split("\n"):
-        if head := _TURN.match(line.strip()):
+    for number, text in enumerate(base.read_text(table).split("\n"), 1):
+        line, where = text.strip(), f"{table.name}:{number}"
+        if line.startswith("UTD-IMPROV-"):
             if turn:
                 yield turn
-            turn = head[1], head[2], _values(head.groups()[2:]), {}
-        elif turn and (rater := _RATER.match(line.strip())):
+            turn, head = None, _TURN.match(line)
+            if head:
+                turn = head[1], head[2], _values(head.groups()[2:]), {}
+            else:
+                found.append(f"{where}: not of the shape name; class; A:1; V:1; D:1; N:1;")
+        elif turn and (rater := _RATER.match(line)):
             who, word, second, *numbers = rater.groups()
             answer: dict[str, Any] = {"emotion": [shared_word(word)], **_values(numbers)}
             answer["second"] = [shared_word(one) for one in second.split(",") if one.strip()]
-            turn[3][who.strip()] = answer
+            base.put_answer(turn[3], who.strip(), answer, where, lost)
+        elif turn and line:
+            lost.append((where, "not of the shape rater; emotion; second; A:1; V:1; D:1; N:1;"))
     if turn:
         yield turn
 

@@ -42,9 +42,12 @@ def read_msp_podcast(root: Path) -> Corpus:
     if not table.is_file():
         raise SerError(f"no {table}; give the folder that MSP-Podcast's release was unpacked into")
     found: list[Utterance | str] = []
-    raters = _read_raters(table.with_name("labels_detailed.csv"))
+    lost: base.Lost = []
+    raters = _read_raters(table.with_name("labels_detailed.csv"), lost)
+    listed = set()
     for number, row in enumerate(base.read_csv_rows(table, _NEEDED), 2):
         path = base.sound_at(root / "Audios" / row["FileName"])
+        listed.add(row["FileName"])
         part = _PARTS.get(row["Split_Set"].casefold())
         # parts without public labels have no class that could be checked
         if part and row["EmoClass"] not in MSP_PODCAST_EMOTIONS:
@@ -57,10 +60,11 @@ def read_msp_podcast(root: Path) -> Corpus:
             found.append(f"msp-podcast/{path.stem}: {reason}")
         else:
             found.append(_utterance(row, path, part, raters.get(row["FileName"], {})))
+    found += [*base.unlisted(raters, listed, table.name), *base.lost_votes(lost)]
     return base.finish("MSP-Podcast", root, found)
 
 
-def _read_raters(path: Path) -> dict[str, base.Raters]:
+def _read_raters(path: Path, lost: base.Lost) -> dict[str, base.Raters]:
     """Returns by recording and rater the emotion, further emotions and attributes."""
     raters: dict[str, base.Raters] = defaultdict(dict)
     for number, row in enumerate(
@@ -80,9 +84,8 @@ def _read_raters(path: Path) -> dict[str, base.Raters]:
         named = [shared_word(word.strip().removeprefix("Other-")) for word in second.split(",")]
         answer["second"] = [word for word in named if word]
         values = zip(("arousal", "valence", "dominance"), numbers, strict=True)
-        raters[row["FileName"]][worker] = answer | {
-            name: rating(f"{path}:{number}", name, value) for name, value in values if value
-        }
+        answer |= {name: rating(f"{path}:{number}", name, value) for name, value in values if value}
+        base.put_answer(raters[row["FileName"]], worker, answer, f"{path.name}:{number}", lost)
     return raters
 
 
