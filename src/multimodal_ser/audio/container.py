@@ -201,7 +201,8 @@ class Container:
             # A track may change its format in between, and then needs other resamplers.
             if kind != (frame.format.name, frame.layout.name, frame.sample_rate):
                 kind = frame.format.name, frame.layout.name, frame.sample_rate
-                plain = self.av.AudioResampler(format="fltp")
+                # PyAV crashes on planes of more than seven channels; packed, there is only one.
+                plain = self.av.AudioResampler(format="flt")
                 if convert is not None:
                     yield None, convert(self._nothing, True)
                 width = self._nothing.shape[1] if self._nothing.ndim > 1 else 1
@@ -216,7 +217,7 @@ class Container:
             # A codec may turn damaged data into any value, which does not mean another scale.
             scale = np.inf if self.stream.codec_context.name.startswith("pcm") else OVER
             parts = (
-                self._mix(np.clip(p.to_ndarray().T.astype(np.float32), -scale, scale))
+                self._mix(np.clip(p.to_ndarray().reshape(p.samples, -1), -scale, scale))
                 for p in plain.resample(frame)
             )
             yield time, convert(joined_blocks((self._nothing, *parts)), False)
