@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 from itertools import islice
 
 import numpy as np
@@ -385,6 +386,46 @@ def test_cover_art_in_front_of_any_format_takes_no_sound(tmp_path, kind, footer)
     for source in (data, path):  # FFmpeg's mp3 decoder rounds otherwise than libsndfile's
         np.testing.assert_allclose(read_audio(source, warn=told.append), wanted, atol=1e-5)
     assert told == []
+
+
+TAG = b"ID3\4\0\0\0\0\7\x68" + bytes(1_000)
+AROUND_MP3 = {
+    "nothing": (b"", b""),
+    "a tag with a footer": (
+        b"ID3\4\0\x10\0\0\7\x68" + bytes(1_000) + b"3DI\4\0\x10\0\0\7\x68",
+        b"",
+    ),
+    "two tags": (TAG + TAG, b""),
+    "a tag and padding": (TAG + bytes(5_000), b""),
+    "a tag that states less than it has": (TAG + b"x" * 500, b""),
+    "an APE tag": (b"APETAGEX" + bytes(400), b""),
+    "the end of something else": (np.random.default_rng(0).bytes(5_000), b""),
+    "tags at its end": (b"", b"APETAGEX" + bytes(400) + b"TAG" + bytes(125)),
+}
+
+
+@pytest.mark.parametrize("around", AROUND_MP3)
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_mp3_needs_no_extra_whatever_is_around_its_sound(rate, around, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    soundfile.write(file := io.BytesIO(), tone(2.0, rate), rate, format="MP3")
+    before, after = AROUND_MP3[around]
+    path = tmp_path / "a.bin"
+    path.write_bytes(before + file.getvalue() + after)
+    told = []
+    for source in (path, path.read_bytes()):
+        samples = read_audio(source, warn=told.append)
+        assert len(samples) == 2 * SAMPLE_RATE
+        np.testing.assert_allclose(samples[2_000:-2_000], tone(2.0)[2_000:-2_000], atol=0.05)
+    assert told == []
+
+
+def test_an_mp3_without_its_end_is_told():
+    soundfile.write(file := io.BytesIO(), tone(4.0), SAMPLE_RATE, format="MP3")
+    told = []
+    samples = read_audio(file.getvalue()[: len(file.getvalue()) // 2], warn=told.append)
+    assert 1.8 < len(samples) / SAMPLE_RATE < 2.2
+    assert "claims 64000 samples" in told[0]
 
 
 @pytest.mark.parametrize(("stated", "said"), [(SAMPLE_RATE, True), (0, False)])

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
-from multimodal_ser.audio.sources import View, Where, after_id3, content, peek
+from multimodal_ser.audio.sources import View, Where, after_id3, content, is_other, peek
 
 # kbit/s by index, for MPEG 1 layers 1, 2, 3 and MPEG 2 layers 1, 2 and 3 (ISO/IEC 11172-3, 13818-3)
 _KBITS = {
@@ -25,6 +26,7 @@ _KBITS = {
 _RATES = (44_100, 48_000, 32_000)  # Hz, of MPEG 1; half of it for MPEG 2, a quarter for 2.5
 _SLOWER = {3: 1, 2: 2, 0: 4}  # divisor of the rate, by the two version bits of a header
 _SYNC = re.compile(rb"\xff[\xe2-\xff]")  # eleven bits that are 1 begin a frame
+_SURE = 4  # frames in a row that are not in a file by chance
 _NEAR = 1 << 17  # bytes after the tags within which the first frame must begin
 _OGG_BEGINS = re.compile(rb"OggS\0[\x02\x03\x06\x07]")  # with the flag of a stream's first page
 _OGG_PAGE = re.compile(rb"OggS\0")
@@ -39,6 +41,17 @@ class Frame(NamedTuple):
     size: int
     kind: tuple[int, int, int]
     speed: int
+
+
+def mp3_begin(where: Where) -> int | None:
+    """Where the first frame of an mp3 file begins, behind tags and whatever else; else None."""
+    with content(where) as view:
+        if is_other(bytes(view[:1024])):
+            return None
+        first = list(islice(_frames(view), _SURE))
+    ends = [frame.at + frame.size for frame in first]
+    follow = [one.at for one in first[1:]] == ends[:-1] and len(first) == _SURE
+    return first[0].at if follow else None
 
 
 def mp3_length(where: Where) -> tuple[bool, bool]:

@@ -14,10 +14,10 @@ from typing import Any
 import soundfile
 
 from multimodal_ser.audio.container import Container
-from multimodal_ser.audio.framing import ends_within_ogg_page, mp3_length
+from multimodal_ser.audio.framing import ends_within_ogg_page, mp3_begin, mp3_length
 from multimodal_ser.audio.headers import UNKNOWN_SIZE, misspelt, understated
 from multimodal_ser.audio.sound import READ_FRAMES, Mix, MonoMix, apart
-from multimodal_ser.audio.sources import Patched, Where, peek
+from multimodal_ser.audio.sources import EMPTY_TAG, Patched, Where, peek
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import AudioError
 
@@ -83,6 +83,9 @@ class Sndfile:
         head = peek(where, 0, 26)
         if head[:4] == b"fLaC" and len(head) > 21:  # 0 means unknown: it then reads to the end
             patches = {21: bytes([head[21] & 0xF0]) + bytes(4)}
+        elif (begin := mp3_begin(where)) is not None:
+            # libsndfile knows an mp3 file without a name by one tag at its beginning.
+            return Patched(self._raw, {}, begin, EMPTY_TAG)
         elif found := understated(where):
             patches, size, rest = found
             stated = f"only {size} bytes of sound" if size else "no length"

@@ -21,7 +21,8 @@ View: TypeAlias = "memoryview | mmap.mmap"
 
 # Formats that libsndfile misreads behind a tag that is meant for mp3 files.
 _TAGGED = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
-_PLAIN = (*_TAGGED, b"RIFX", b"BW64", b"ID3", b"Creative Voice File", b"NIST_1A")
+_PLAIN = (*_TAGGED, b"RIFX", b"BW64", b"Creative Voice File", b"NIST_1A")
+EMPTY_TAG = b"ID3\4\0\0\0\0\0\x0a" + bytes(10)  # an ID3v2 tag with nothing but padding
 _ID3V1 = 128  # bytes
 _SEARCHED = 1 << 20  # bytes that are searched for the changes of a transfer in text mode
 _CHANCE = 16  # such changes may occur by chance
@@ -148,10 +149,15 @@ def media_kind(head: bytes) -> str | None:
     return next((name for name, fits in _MEDIA.items() if fits(head)), None)
 
 
+def is_other(head: bytes) -> bool:
+    """Whether first bytes are those of a format that is read, but not of an mp3 file."""
+    return head.startswith(_PLAIN) or media_kind(head) is not None
+
+
 def is_known(head: bytes) -> bool:
     """Whether first bytes are those of a format that is read."""
     frame = head[:1] == b"\xff" and head[1:2] >= b"\xe0"  # of MPEG audio
-    return frame or head.startswith(_PLAIN) or media_kind(head) is not None
+    return frame or head.startswith(b"ID3") or is_other(head)
 
 
 def refuse_text(name: str, where: Where) -> None:
@@ -181,24 +187,42 @@ class Patched:
 
     It has no name: libsndfile and FFmpeg would take any bytes for sound whose name ends in .au or
     .gsm, for example.
+
+    Args:
+        file: the file.
+        bytes_at: position in the file → the bytes that are read there.
+        begin: position in the file before which `before` is read instead of what is there.
+        before: these bytes.
     """
 
-    def __init__(self, file: BinaryIO, bytes_at: Mapping[int, bytes]) -> None:
-        self.file, self.bytes_at = file, bytes_at
+    def __init__(
+        self, file: BinaryIO, bytes_at: Mapping[int, bytes], begin: int = 0, before: bytes = b""
+    ) -> None:
+        self.file, self.bytes_at, self.before = file, bytes_at, before
+        self._shift = begin - len(before)
+        self._at = 0
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """As `file.seek`."""
-        return self.file.seek(offset, whence)
+        """As a file's `seek`."""
+        if whence == 1:
+            offset += self._at
+        elif whence == 2:
+            offset += self.file.seek(0, 2) - self._shift
+        self._at = offset
+        return self._at
 
     def tell(self) -> int:
-        """As `file.tell`."""
-        return self.file.tell()
+        """As a file's `tell`."""
+        return self._at
 
     def read(self, size: int = -1) -> bytes:
-        """As `file.read`, with the patched bytes."""
-        start, data = self.file.tell(), bytearray(self.file.read(size))
+        """As a file's `read`, with the other bytes."""
+        first = self.before[self._at :][: size if size >= 0 else None]
+        start = self.file.seek(max(self._at, len(self.before)) + self._shift)
+        found = bytearray(self.file.read(size - len(first) if size >= 0 else -1))
         for at, wanted in self.bytes_at.items():
             for place, byte in enumerate(wanted, at - start):
-                if 0 <= place < len(data):
-                    data[place] = byte
-        return bytes(data)
+                if 0 <= place < len(found):
+                    found[place] = byte
+        self._at += len(first) + len(found)
+        return first + bytes(found)
