@@ -300,19 +300,33 @@ def test_the_first_half_second_is_stopped_without_a_traceback(capsys, monkeypatc
 
 
 HELP = """
-import sys
+import re, sys
+from contextlib import redirect_stdout
+from io import StringIO
 from multimodal_ser.cli import main
-try:
-    main(["--help"])
-except SystemExit as stop:
-    code = stop.code
+
+def page(*command):
+    with redirect_stdout(StringIO()) as shown:
+        try:
+            code = main([*command, "--help"])
+        except SystemExit as stop:
+            code = stop.code
+    assert not code, command
+    return shown.getvalue()
+
+def commands(*above):
+    found = re.match(r"usage: [\\w -]+\\[-h\\]\\s+\\{([\\w,\\s-]+)\\}", page(*above))
+    for name in map(str.strip, found[1].split(",") if found else ()):
+        print(*above, name)
+        commands(*above, name)
+
+commands()
 heavy = {"torch", "transformers", "sklearn", "scipy", "matplotlib", "soundfile"} & set(sys.modules)
 print("HEAVY", sorted(heavy))
-raise SystemExit(code)
 """
 
 
-def test_help_imports_nothing_heavy():
+def test_help_of_every_command_imports_nothing_heavy():
     source = Path(__file__).parents[1] / "src"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", HELP],
@@ -324,7 +338,8 @@ def test_help_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
     assert "HEAVY []" in done.stdout
     for name in ("manifest", "check", "split", "extract", "train", "report", "demo", "list"):
-        assert name in done.stdout
+        assert f"\n{name}\n" in f"\n{done.stdout}"
+    assert "\nexperiment fewshot\n" in done.stdout
 
 
 def test_threads_of_torch_do_not_spin_for_long_on_busy_cores(monkeypatch):

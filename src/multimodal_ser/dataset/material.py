@@ -124,7 +124,7 @@ def load_material(
     audio_tokens, audio_spec, repeated = _read_modality(stores["audio"], ids)
     label = torch.tensor([one.label for one in targets])
     target = _targets(targets, task, labels)
-    marks = [*_marks(kept, present), *_marks_of_rows(repeated, dropped["no features"])]
+    marks = _marks(kept, present, repeated, dropped["no features"])
     # encoders see one utterance at a time: only imported features may have been fitted to all
     imported = [one for one in present if not one.header.weights]
     fitted = (fitted_note(one.header.encoder, one, rows) for one in imported)
@@ -267,27 +267,21 @@ def _read_modality(
                 same.append(key)
             seen.add(hash(raw))
     tokens = Modality.stack([present.get(key) for key in ids])
-    return tokens, _describe(store, content.hexdigest()[:16]), same
-
-
-def _describe(store: FeatureStore, content: str) -> FeatureSpec:
     made = {one.name: getattr(store.header, one.name) for one in fields(Encoding)}
-    return FeatureSpec(**made, content=content)
+    return tokens, FeatureSpec(**made, content=content.hexdigest()[:16]), same
 
 
-def _marks_of_rows(repeated: Sequence[str], lost: int) -> list[str]:
-    """Sentences about utterances whose features repeat another's, or that have none."""
-    marks = []
-    if repeated:
-        same = "utterances have the very same audio features as another"
-        marks.append(f"{len(repeated)} {same}, such as {repeated[0]!r}")
-    if lost:
-        marks.append(f"{lost} utterances have no features: they are neither learnt from nor tested")
-    return marks
+def _marks(
+    rows: Sequence[Utterance], stores: Sequence[FeatureStore], repeated: Sequence[str], lost: int
+) -> list[str]:
+    """Sentences that a reader must see beside any result made from the data.
 
-
-def _marks(rows: Sequence[Utterance], stores: Sequence[FeatureStore]) -> tuple[str, ...]:
-    """Sentences that a reader must see beside any result made from the data."""
+    Args:
+        rows: utterances that are learnt from or tested.
+        stores: their features.
+        repeated: ids of utterances whose audio features are those of another.
+        lost: number of utterances without features.
+    """
     marks = []
     for store in stores:
         marks += context_notes(store.header.context, store.header.context_after)
@@ -313,4 +307,9 @@ def _marks(rows: Sequence[Utterance], stores: Sequence[FeatureStore]) -> tuple[s
         )
     lacking = {s.header.modality: sum(row.id not in s for row in rows) for s in stores}
     marks += [f"{n} of {len(rows)} utterances have no {m}" for m, n in lacking.items() if n]
-    return tuple(marks)
+    if repeated:
+        same = "utterances have the very same audio features as another"
+        marks.append(f"{len(repeated)} {same}, such as {repeated[0]!r}")
+    if lost:
+        marks.append(f"{lost} utterances have no features: they are neither learnt from nor tested")
+    return marks

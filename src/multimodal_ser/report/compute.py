@@ -77,7 +77,11 @@ def summarise(
         cautions=(
             *summary.cautions,
             *_set_aside_caution(experiment),
-            *_other_tasks(runs, summary.task),
+            *(
+                f"the networks were trained on {other} at the same time; the table of these: "
+                f"--task {other}"
+                for other in sorted({one for run in runs for one in run.tasks} - {summary.task})
+            ),
             *_changed_caution(runs),
         ),
         validation=summarise(experiment, "validation", task=task) if ablation else None,
@@ -220,7 +224,11 @@ def summary_of(
         notes=tuple(note for note, _ in notes),
         missing=aligned.missing,
         cautions=tuple(cautions_of_table(aligned, rows, part, effective)),
-        settings=_shared_settings(rows),
+        settings={
+            name: value
+            for name, value in rows[0].settings.items()
+            if all(row.settings.get(name) == value for row in rows)
+        },
         versions=_versions(runs),
         validation=None,
         task=aligned.sample.task,
@@ -236,15 +244,6 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
     return sorted(
         best, key=lambda row: (row.share.unit, row.share.amount) if row.share else ("", 0.0)
     )
-
-
-def _shared_settings(rows: Sequence[Row]) -> dict[str, str]:
-    """The settings that all systems have in common."""
-    return {
-        name: value
-        for name, value in rows[0].settings.items()
-        if all(row.settings.get(name) == value for row in rows)
-    }
 
 
 def _set_aside_caution(experiment: Path) -> list[str]:
@@ -268,15 +267,6 @@ def _changed_caution(
             "delete the folder and rerun the command to make it anew"
         ]
     return []
-
-
-def _other_tasks(runs: Sequence[Run], shown: str) -> list[str]:
-    """Returns one sentence if the models were trained on another task, too, with its own table."""
-    others = sorted({task for run in runs for task in run.tasks} - {shown})
-    return [
-        f"the networks were trained on {task} at the same time; the table of these: --task {task}"
-        for task in others
-    ]
 
 
 def _row(
