@@ -185,7 +185,7 @@ class CombinedCommand(ExperimentCommand, protocols.Combined):
                 "or one per corpus"
             )
         domains = [
-            # what all of them lack is told when they are merged
+            # classes that all corpora lack are reported when they are merged
             self.load(path, split, self.folds if split in GROUPS else None, self.tokens, learnt=0)
             for path, split in zip(self.features, splits, strict=True)
         ]

@@ -218,7 +218,7 @@ def is_of_system(error: BaseException) -> bool:
     >>> is_of_system(OSError("such as a lost network drive")), is_of_system(SerError("of one run"))
     (True, False)
     """
-    full = getattr(error.__cause__, "errno", None) in _FULL  # which has been told in our words
+    full = getattr(error.__cause__, "errno", None) in _FULL  # behind a SerError of this module
     return isinstance(error, OSError) or full
 
 

@@ -47,7 +47,7 @@ def load_plugins() -> None:
 
 
 def code_of(*own: object) -> str:
-    """A hash of the source of classes, objects and functions of one's own; empty if none is.
+    """A hash of the source of those classes, objects and functions that are a user's; else empty.
 
     It is that of their whole files, of those of the classes of the same package that they derive
     from, and of what these files import from their package or folder. What was made with other code

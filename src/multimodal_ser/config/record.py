@@ -212,7 +212,7 @@ class RunConfig:
         protocol: the kind of experiment; ``source`` for a model that other runs only start from.
         source: the corpora that were learnt from first, if other corpora are tested.
         layout: the generation of models that it was made with.
-        code: a hash of the source of models, adaptations and losses of one's own; of `stacked`,
+        code: a hash of the source of a user's model, adaptation and loss; of `stacked`,
             which experts it has.
     """
 

@@ -60,7 +60,7 @@ class EncoderInfo:
         emotion_labels: whether the training saw emotion labels of any corpus: ``labels``, ``no``
             or ``unknown``.
         pool: how all frames become one vector: their ``mean``, or the ``first`` ([CLS]).
-        code: a hash of the source of an encoder of one's own.
+        code: a hash of the source of a user's encoder; empty for those of this package.
     """
 
     name: str

@@ -320,7 +320,7 @@ def check_learns(name: str, model: Ensemble, examples: Examples) -> None:
     inputs = _one_batch(examples, model)
     device = inputs[0].device
     model.eval()
-    # what a network of one's own draws or counts here must not change its training
+    # random numbers that a user's network draws here must not change its training
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         learnt = model.each(*inputs).logits.requires_grad
     if not learnt:

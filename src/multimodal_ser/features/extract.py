@@ -96,7 +96,7 @@ def extract(
         tokens: largest number of rows per utterance; None for 32 (audio) or 64 (text); 1 is the
             pooled vector.
         dtype: ``float16`` or ``float32``, as stored; None for float16, and for float32 if the
-            encoder is one's own: what it measures may be too small or too large for 16 bits.
+            encoder is a user's: what it measures may be too small or too large for 16 bits.
         pool: how the pooled vector is made, ``mean`` or ``first``; None for the encoder's own way.
         chunk: utterances per part file.
         batch_seconds: length of a batch including its padding, in seconds of sound (15 characters
@@ -112,7 +112,7 @@ def extract(
     Raises:
         FeatureError: an unknown engine; a finished file has other settings; several corpora; none
             of the utterances has sound (or words); none succeeded; values too large for float16;
-            or features of one's own encoder that all models read as constants (the file is kept).
+            or features of a user's encoder that all models read as constants (the file is kept).
     """
     if engine not in ENGINES:
         raise FeatureError(one_of("engine", engine, ENGINES))

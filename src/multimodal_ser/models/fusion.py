@@ -154,7 +154,7 @@ class CrossAttention(Concat):
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Updates both modalities in each block: [B, T, H] each → one vector [B, H] each."""
         text, audio = hidden
-        # One assignment for both: each attends to the other's state of before the block.
+        # One assignment for both: each attends to the other as it was before this block.
         for to_text, to_audio in zip(self.text_from_audio, self.audio_from_text, strict=True):
             text, audio = to_text(text, audio, masks[1]), to_audio(audio, text, masks[0])
         return super().mix([text, audio], masks)
@@ -258,7 +258,7 @@ class Ensemble(nn.Module):
                 scaled = own[name](tokens, mask)
                 given[name] = self.sums[name](scaled) if name in self.sums else scaled, mask
         outputs = [self._of_member(member, given) for member in self.members]
-        # A network of one's own may compute in 16 bits; losses and probabilities are float32.
+        # A user's network may compute in 16 bits; losses and probabilities are float32.
         return Output(*(torch.stack(parts).float() for parts in zip(*outputs, strict=True)))
 
     def _of_member(self, member: nn.Module, given: dict[str, tuple[Tensor, Tensor]]) -> Output:

@@ -5,9 +5,9 @@ predictions: many of one class, next to none of another. The estimated shift is 
 removal gives the set's mean prediction the expected class frequencies. It is the reverse of Saerens
 et al. (2002), who adjust the frequencies to the predictions. Only part of it is removed, since a
 set also has class frequencies of its own, which must be kept. Predictions are softened, so that a
-set that is mostly one emotion shifts less than its mean vector would suggest. A set that is as near
-to the training data as that is to itself has no channel of its own: if most of it is one emotion,
-that is not the channel's doing.
+set that is mostly one emotion shifts less than its mean vector would suggest. Nothing is removed
+from a set that differs from the training data no more than sets of the training data do: if such a
+set is mostly one emotion, the channel is not the reason.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def estimated_channel(
     """Estimates the channel of waveforms [samples], see `Predictor.channel_of`."""
     references = references_of(backend)
     checked = checked_waves(backend.name, evenly_chosen(waves, ENOUGH_RECORDINGS), 0)
-    # what is too short to be predicted shows nothing of the channel, and says so when predicted
+    # recordings that are too short to be predicted are left out; predicting them says why
     whole = [wave for wave in checked if len(wave) >= LEAST_SAMPLES]
     given = [speech_input(backend, wave, None, vad, speech) for wave in whole]
     spoken = [item.wave for item in given if item.sure > _SURE]
@@ -196,8 +196,8 @@ def channel_shift(
 
     The shift is most · n / (n + clips) of the one that gives the mean prediction the expected
     class frequencies, in the directions in which classes differ; a shift in any other direction
-    changes no prediction. It is less for a set that is nearly as near to the training data as that
-    is to itself, and zero for one that is as near.
+    changes no prediction. It is reduced for a set that hardly differs from the training data, and
+    zero for one that differs no more than sets of the training data do.
 
     Args:
         vectors: input of the model's head for the recordings of the set, [N, V].

@@ -159,8 +159,8 @@ def with_attributes(
 def on_scale(values: Mapping[str, float], scale: tuple[float, float]) -> dict[str, float]:
     """Attributes on 0 … 1 → on their own scale, whose ends no value passes.
 
-    A regression can predict more than any rater could have said; the end of the scale is nearer to
-    whatever is true.
+    A regression can predict values beyond the scale, which no rater could have given; the end of
+    the scale is then closer to the truth.
 
     >>> on_scale({"arousal": 0.5, "valence": -0.2}, (1, 5))
     {'arousal': 3.0, 'valence': 1.0}

@@ -67,7 +67,7 @@ class Features:
     def cuts(self, text: str) -> bool:
         """Whether only the first of these words become tokens."""
         encoder: Any = self.encoder
-        most = getattr(encoder, "most_pieces", 0)  # 0 for encoders of one's own
+        most = getattr(encoder, "most_pieces", 0)  # 0 for a user's encoders
         if not most:
             return False
         kept = self.described.pooled_from or self.described.tokens
@@ -210,10 +210,10 @@ def _encoder(folder: Path, spec: FeatureSpec, weights: WeightPaths, device: str)
 
 
 def _warn_of_code(folder: Path, name: str, own: str, present: str, trained: str) -> None:
-    """Warns if something of one's own, whose code has a hash, is not what the run was made with."""
+    """Warns if a user's model or encoder, whose code has a hash, has changed since the run."""
     if own and present != trained:
         _log.warning(
             "%s: it was made with other code of %r than is loaded now: if that computes something "
-            "else, the predictions are not those of the run; train again, or take the code of then",
+            "else, the predictions are not those of the run; train again, or restore that code",
             folder, name,
         )  # fmt: skip

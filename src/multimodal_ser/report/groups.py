@@ -122,7 +122,7 @@ def _one_system(system: System, sample: Sample, by: str, names: NDArray[np.str_]
     found = []
     for name in order:
         inside = counts(system, sample, names == name)
-        # a group of all has nobody outside
+        # where one group has all utterances, there is nobody to compare it with
         outside = counts(system, sample, names != name) if len(order) > 1 else inside[:0]
         found.append(_group(system, by, name, inside, outside, sample, int((names == name).sum())))
     # of two groups, the second one's difference is the first one's with the opposite sign: testing

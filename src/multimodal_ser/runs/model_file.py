@@ -129,7 +129,7 @@ def build_model(
 
 
 def own_code(model: str, train: Training) -> str:
-    """The hash of the code of a model, adaptation and loss of one's own; empty if none is."""
+    """The hash of the code of a user's model, adaptation and loss; empty if none is a user's."""
     adapter = train.adaptation and ADAPTERS.get(train.adaptation.method)
     return code_of(MODELS.get(model), adapter, *functions_of(train.schedule.loss))
 

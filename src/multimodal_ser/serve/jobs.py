@@ -227,7 +227,7 @@ class Jobs:
         except (SerError, OSError) as error:
             said = str(error).replace(str(self._place(job)), "").removeprefix(f"{SOUND}: ")
             self._over(job, "failed", reworded(said))
-        except Exception:  # noqa: BLE001 - told to the sender and logged; the others wait
+        except Exception:  # noqa: BLE001 - logged, and the sender is told; other jobs still have to run
             _log.exception("a job failed")
             self._over(job, "failed", "the server failed; its log says why")
         finally:
@@ -264,7 +264,7 @@ class Jobs:
             (self._place(job) / SOUND).unlink(missing_ok=True)
             self._save(job)
             self._measure(job)
-        except (SerError, OSError) as failure:  # its sender is told all the same; others wait
+        except (SerError, OSError) as failure:  # other jobs still have to run
             _log.error("the state of a job cannot be stored: %s", failure)
 
     def _measure(self, job: Job) -> None:

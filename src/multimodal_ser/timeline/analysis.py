@@ -118,12 +118,12 @@ def analyze(
         Stream(model, words=words, finder=_finder(lane), said=said, **settings)
         for model, lane in zip(models, lanes, strict=True)
     ]
-    odd: list[str] = []  # such as that the recording is truncated
-    found = _merged(lanes, _run_streams(recording, lanes, streams, on_progress, odd.append))
+    warnings: list[str] = []  # such as that the recording is truncated
+    found = _merged(lanes, _run_streams(recording, lanes, streams, on_progress, warnings.append))
     if warn is not None:
-        for line in odd:
+        for line in warnings:
             warn(line)
-    read = [line.removeprefix(f"{recording.name}: ") for line in odd]
+    read = [line.removeprefix(f"{recording.name}: ") for line in warnings]
     notes = [*notes, *read, *found.notes, *_late_turns(lanes, found.duration)]
     return replace(
         found if recognised is None else _with_words(found, recognised), notes=tuple(notes)
@@ -149,7 +149,8 @@ def _adapted_models(
 ) -> list[Predictor]:
     """The predictor of each lane, without its channel, for which the recording is read once."""
     listeners = [Listener() for _ in lanes]
-    # nothing is done yet, but whoever is told may stop the work, or let others have a turn
+    # Nothing is predicted yet, so the progress stays at 0; but a server stops or pauses work in
+    # this call.
     tell = on_progress and (lambda done, whole: on_progress(0.0, whole))
     listen(recording, lanes, listeners, vad, tell)
     return without_channels(predictor, listeners)

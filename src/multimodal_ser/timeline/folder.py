@@ -76,7 +76,7 @@ def analyze_place(
 ) -> AnalysisResult:
     """Analyses one recording and makes its files; a failure is returned with its reason."""
     try:
-        # what is odd about the recording is among the timeline's notes, which are shown and kept
+        # warnings about the recording are among the timeline's notes, which are shown and stored
         found = analyze(
             place.path, recipe.predictor, on_progress=on_progress, warn=None,
             **dict(recipe.settings),

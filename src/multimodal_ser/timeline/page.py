@@ -183,7 +183,7 @@ def _played(source: Path) -> str | None:
     about = audio_info(source, count=False)
     kind = _PLAYED.get(about.kind)
     if about.kind == _MP3 and not about.frames:
-        return None  # without its length, players go to another place than they are told
+        return None  # its header has no length, and players then jump to wrong positions
     return (
         kind if source.suffix.lower() in _CALLED.get(kind or "", (source.suffix.lower(),)) else None
     )

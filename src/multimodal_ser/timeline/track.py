@@ -23,7 +23,7 @@ from multimodal_ser.predict.prediction import (
 )
 
 Scale: TypeAlias = tuple[float, float] | None
-# What is told of attributes beside classes: all else is that of the classes' timeline.
+# Fields of the attributes' timeline in JSON; all others equal those of the classes' timeline.
 _OF_RATED = ("labels", "scale", "regions", "overall", "segments", "track", "speakers")
 
 

@@ -292,7 +292,7 @@ def _candidates(
             machine = SVC(C=setting.strength, gamma=gamma, class_weight=weight, cache_size=1000)
             if not given:
                 kernel = x.numpy()
-            # C alone changes between settings of one gamma: one kernel for each gamma
+            # settings of one gamma differ in C alone, and share a kernel
             elif known != gamma:
                 known, kernel = gamma, distances.mul(-gamma).exp_().numpy()
             machine.set_params(kernel="precomputed" if given else "rbf")

@@ -266,7 +266,7 @@ def interval_ends(sums: ArrayLike, metric: Metric) -> tuple[Floats, Floats]:
     reach = quantile * np.sqrt(found.variance)
     if isinstance(metric, OfMeans):
         return metric.ends(found.value, reach)
-    # A score of one's own may be below 0 where nothing is right, as Cohen's kappa is.
+    # A user's score may be below 0 where nothing is right, as Cohen's kappa is.
     signed = bool(metric(1 - np.eye(values.shape[-1])) < 0)
     inside = (found.value > (-1 if signed else 0)) & (found.value < 1)
     centre = np.where(inside, found.value, metric(smoothed(values)))

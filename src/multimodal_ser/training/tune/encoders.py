@@ -85,7 +85,7 @@ class TunedEncoders(nn.Module):
             fit(self.head, train.to(device), validation.to(device), schedule, seed)
         else:
             self.head.fit_inputs(train.to(str(self.device)))
-        # `fit` calibrated the head of before the fine-tuning; `tune` sets the temperature anew.
+        # `fit` set the temperature for the encoders as they were; `tune` sets it after fine-tuning.
         self.head.temperature.fill_(1.0)
 
     def learn(self, config: TuneConfig, rows: int) -> list[dict[str, Any]]:
