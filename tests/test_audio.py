@@ -179,7 +179,7 @@ def test_what_is_no_audio(tmp_path):
 def test_bytes_of_no_format_are_no_sound_whatever_their_name_says(tmp_path, ending):
     path = tmp_path / f"lost-its-header.{ending}"
     path.write_bytes(np.random.default_rng(0).bytes(40_000))
-    refused(path, "cannot be read as audio (Format not recognised)", "Allowed: wav")
+    refused(path, "cannot be read as audio (Format not recognised)", "Allowed: wav", "-ar 8000")
 
 
 def test_sound_that_was_copied_as_text_is_refused():

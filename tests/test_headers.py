@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import sys
-from itertools import islice
+from itertools import islice, pairwise, zip_longest
 
 import numpy as np
 import pytest
@@ -453,6 +454,34 @@ def test_rf64_and_a_wav_that_is_really_empty():
     assert len(read_audio(rf64)) == 2 * SAMPLE_RATE
     refused(header(None, 0, sound=b"", after=LIST), "0 samples")
     refused(header(None, 0, sound=b""), "0 samples")
+
+
+@pytest.mark.parametrize("kind", [b"RF64", b"BW64"])
+def test_rf64_and_bw64_without_their_end_or_length_are_told(kind, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    whole = header(0xFFFFFFFF, 0xFFFFFFFF, kind=kind)
+    whole, told = whole[:12] + DS64 + whole[12:], []
+    assert len(read_audio(whole, warn=told.append)) == 2 * SAMPLE_RATE
+    assert not told
+    assert len(read_audio(whole[: -BYTES // 2], warn=told.append)) == SAMPLE_RATE
+    crashed = whole.replace(struct.pack("<Q", BYTES), bytes(8))
+    assert len(read_audio(crashed, warn=told.append)) == 2 * SAMPLE_RATE
+    assert [f"claims {BYTES} bytes" in told[0], "states no length" in told[1]] == [True, True]
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_of_several_streams_in_an_ogg_file_the_first_is_read_and_that_is_said(subtype):
+    pages = []
+    for data in two("OGG", subtype):
+        starts = [match.start() for match in re.finditer(b"OggS", data)]
+        pages.append([data[a:b] for a, b in pairwise([*starts, len(data)])])
+    order = [page for one in zip_longest(*pages, fillvalue=b"") for page in one]
+    told = []
+    samples = read_audio(b"".join(order), warn=told.append)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(1.9, abs=NEAR)
+    assert pitch(samples) == pytest.approx(440, abs=2)
+    (line,) = told
+    assert "has 2 sound tracks; only track 1 is read" in line
 
 
 def test_a_flac_with_a_tag_of_mp3_at_its_end_is_not_called_damaged():

@@ -56,6 +56,14 @@ _BACK = 0.5  # seconds that overlapping packets may lose in all; if they lose mo
 _AHEAD = 2.0  # seconds that are decoded before a seek's target: decoders need a start-up
 
 
+def other_tracks(count: int, read: int) -> str:
+    """The note about a file with several sound tracks, and which of them is read, from 1."""
+    return (
+        f"has {count} sound tracks; only track {read} is read; save another one as a file of its "
+        "own to read it"
+    )
+
+
 class Container:
     """A file, and its sound track that players take: the default one, or the first."""
 
@@ -82,10 +90,7 @@ class Container:
         self._nothing = self._mix(np.zeros((0, self.channels), np.float32))
         if (count := len(self.file.streams.audio)) > 1:
             read = self.file.streams.audio.index(self.stream) + 1
-            self.notes.append(
-                f"has {count} sound tracks; only track {read} is read; save another one as a file "
-                "of its own to read it"
-            )
+            self.notes.append(other_tracks(count, read))
         self.kind = f"{self.format}/{self.stream.codec_context.name}"
         self.origin = self._origin()
         # Without time stamps, FFmpeg guesses the duration (in microseconds) by the first bit rates.

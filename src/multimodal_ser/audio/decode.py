@@ -17,14 +17,15 @@ from typing import TypeAlias
 
 import soundfile
 
-from multimodal_ser.audio.container import Container
-from multimodal_ser.audio.framing import lost_ogg_pages
+from multimodal_ser.audio.container import Container, other_tracks
+from multimodal_ser.audio.framing import lost_ogg_pages, ogg_tracks
 from multimodal_ser.audio.headers import Ranges, cut_short, joins
 from multimodal_ser.audio.sndfile import Sndfile, other_length
 from multimodal_ser.audio.sound import apart, joined_blocks, other_channels, to_rate
 from multimodal_ser.audio.sources import (
     READABLE,
     Where,
+    is_known,
     located,
     media_kind,
     part,
@@ -136,11 +137,19 @@ def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
         # libsndfile's alone.
         message = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
         reason = str(message).strip().rstrip(".")
-        if reason.startswith("File does not exist"):  # libsndfile says so of an mp3 without a frame
+        bare = ""
+        # of such a file, libsndfile's reason is about what it guesses it to be
+        if isinstance(error, soundfile.LibsndfileError) and not is_known(peek(where, 0)):
+            reason = "Format not recognised"
+            bare = (
+                ". Samples without a header (.raw, .pcm) state no rate: make a wav of them first, "
+                "as `ffmpeg -f s16le -ar 8000 -ac 1 -i a.raw a.wav` does of 16 bits at 8 kHz"
+            )
+        elif reason.startswith("File does not exist"):  # libsndfile, of an mp3 without a frame
             reason = "Format not recognised"
         raise AudioError(
             f"{name}: cannot be read as audio ({reason or type(error).__name__}); the file is "
-            f"truncated, damaged or of another format. Allowed: {READABLE}"
+            f"truncated, damaged or of another format. Allowed: {READABLE}{bare}"
         ) from error
 
 
@@ -149,6 +158,8 @@ def _single(name: str, where: Where, mixed: bool) -> Sound:
     sound, head = _opened_by_any(name, where, mixed), peek(where, 0)
     if isinstance(sound, Container) and (sizes := cut_short(where, head)):
         sound.notes.append(other_length(sizes[1], sizes[0], "bytes"))
+    if isinstance(sound, Sndfile) and head[:4] == b"OggS" and (count := ogg_tracks(where)) > 1:
+        sound.notes.append(other_tracks(count, 1))
     if head[:4] == b"OggS" and (lost := lost_ogg_pages(where)):
         sound.notes.append(
             f"skips {counted(lost, 'damaged or missing page')}: what follows comes too early"

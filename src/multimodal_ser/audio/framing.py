@@ -29,6 +29,7 @@ _SYNC = re.compile(rb"\xff[\xe2-\xff]")  # eleven bits that are 1 begin a frame
 _SURE = 4  # frames in a row that are not in a file by chance
 _NEAR = 1 << 17  # bytes after the tags within which the first frame must begin
 _OGG_BEGINS = re.compile(rb"OggS\0[\x02\x03\x06\x07]")  # with the flag of a stream's first page
+_OGG_SOUND = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"fLaC", b"Speex   ")
 _OGG_PAGE = re.compile(rb"OggS\0")
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _LONGEST = 27 + 255 + 255 * 255  # bytes of the longest page: header, segment table, segments
@@ -138,6 +139,17 @@ def ogg_starts(view: View) -> Iterator[int]:
             yield start
         header = start + 27 + (view[start + 26] if start + 26 < len(view) else 0)
         follows = header + sum(view[start + 27 : header])
+
+
+def ogg_tracks(where: Where) -> int:
+    """How many streams of sound an Ogg file has at a time; libsndfile reads only the first."""
+    count, at = 0, 0
+    with content(where) as view:
+        while _OGG_BEGINS.match(view, at):
+            header = at + 27 + (view[at + 26] if at + 26 < len(view) else 0)
+            count += bytes(view[header : header + 8]).startswith(_OGG_SOUND)
+            at = header + sum(view[at + 27 : header])
+    return count
 
 
 def lost_ogg_pages(where: Where) -> int:

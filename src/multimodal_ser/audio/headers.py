@@ -235,6 +235,16 @@ def understated(where: Where) -> tuple[dict[int, bytes], int, int] | None:
         return {at: most.to_bytes(size, order)}, stated, rest
 
 
+def overstated(where: Where) -> tuple[int, int] | None:
+    """The size of the sound by the header and its smaller real one; None if nothing is missing."""
+    with content(where) as view:
+        if (field := _sound_size(view)) is None:
+            return None
+        at, size, order, begin = field
+        stated, rest = _number(view, at, size, order), len(view) - begin
+        return (stated, rest) if rest + _SLACK < stated < 1 << 62 else None
+
+
 def _sound_size(view: View) -> tuple[int, int, _Order, int] | None:
     """Position, bytes and byte order of the field with the sound's size; where the sound begins."""
     if view[:4] == b".snd":

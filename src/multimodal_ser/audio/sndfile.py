@@ -15,7 +15,7 @@ import soundfile
 
 from multimodal_ser.audio.container import Container
 from multimodal_ser.audio.framing import ends_within_ogg_page, mp3_begin, mp3_length
-from multimodal_ser.audio.headers import UNKNOWN_SIZE, misspelt, understated
+from multimodal_ser.audio.headers import UNKNOWN_SIZE, misspelt, overstated, understated
 from multimodal_ser.audio.sound import READ_FRAMES, Mix, MonoMix, apart
 from multimodal_ser.audio.sources import EMPTY_TAG, Patched, Where, peek
 from multimodal_ser.common.arrays import Samples
@@ -93,6 +93,8 @@ class Sndfile:
                 f"its header states {stated} (did its recorder crash?); all {rest} bytes are read"
             )
         patches |= misspelt(where)
+        if head[:4] == b"BW64":  # the same chunks by another name
+            patches |= {0: b"RF64"}
         return Patched(self._raw, patches)
 
     def _check_header(self, where: Where) -> None:
@@ -103,6 +105,8 @@ class Sndfile:
             # Writers to a pipe cannot know the size: they leave 0 or the greatest number.
             if int(held) < int(claimed) < UNKNOWN_SIZE:
                 self._cut_short(int(held), int(claimed), "bytes")
+        if self.file.format == "RF64" and (other := overstated(where)):
+            self._cut_short(other[1], other[0], "bytes")
         for stated, held in re.findall(r"Bytes/sec *: ([1-9]\d*) \(should be (\d+)\)", log):
             self.notes.append(
                 f"its header contradicts itself: {self.rate} Hz are {held} bytes per second, not "
