@@ -34,8 +34,9 @@ class CorpusOptions:
 
     Attributes:
         out: the experiment's folder, such as runs/emodb.
-        labels: class set such as emodb7, or your own as a comma-separated list in its order.
-        allow: overlaps between parts to accept; every result then states them.
+        labels: class set such as emodb7, or classes in the order that you want: angry,calm.
+        allow: overlaps between parts to accept: speaker, session, dialogue, recording, fold; every
+            result then states them.
         audio: which audio features, if there are several; none to use no audio.
         text: which text features, if there are several; none to use no text.
         standardize_speakers: standardise each speaker's sound by that speaker's own recordings,
@@ -138,9 +139,9 @@ class Train(InDomainCommand):
     """The options of `ser train`: `ser experiment in-domain` with the recommended model.
 
     Attributes:
-        models: those that `ser list` shows, or one of your own (docs/models.md); stacked is
+        models: models that `ser list` shows, or one of your own (docs/models.md); stacked is
             recommended.
-        baselines: included in every table; they are deterministic and run once.
+        baselines: baselines in the same table; they are deterministic and run once.
     """
 
     models: Annotated[tuple[str, ...], tyro.conf.arg(name="model")] = ("stacked",)

@@ -32,8 +32,8 @@ def unseen_command(
     """Leaves each corpus out in turn and tests a linear probe trained on the others on it.
 
     Tested per recording, and with the channel removed that is estimated from some of the corpus's
-    recordings without their labels. No label of the tested corpus is used, except by the
-    calibration of two that are learnt from, which the output then says.
+    recordings without their labels. No label of the tested corpus is used, with one exception that
+    the output states: of only two corpora to learn from, both calibrate the probe.
 
     Args:
         features: folders of the corpora's audio features, two or more; their means are used.
@@ -44,8 +44,8 @@ def unseen_command(
         shrinkage: share of the mean variance that is added in every direction.
         channel: weight of the differences between corpora as noise.
         odds: assumed frequency of each class, in the class set's order; default: all equal.
-        test_classes: test only recordings of these classes, so that corpora compare; default: all.
-            Predictions may be of any class.
+        test_classes: test only recordings of these classes, so that corpora can be compared;
+            default: all. Predictions may be of any class.
         sizes: numbers of recordings from which the channel is estimated.
         out: file for the results, as JSON.
     """

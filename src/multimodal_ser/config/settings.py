@@ -32,11 +32,11 @@ class ModelConfig:
             mean.
         hidden_dim: width of both modalities after projection.
         num_layers: number of attention blocks (bidirectional cross-attention for both modalities).
-        num_heads: attention heads; divides `hidden_dim`.
+        num_heads: attention heads; the hidden dim must be divisible by their number.
         dropout: share of activations dropped inside the network.
         input_dropout: largest share of input features that are hidden from a training utterance, in
             all its tokens. It is reached with many more features than utterances; the more
-            utterances there are per feature, the fewer are hidden (`layers.InputDropout.share`).
+            utterances there are per feature, the fewer are hidden (docs/recipes.md).
         modality_dropout: probability that one of the two modalities of a training utterance is
             hidden, so that the model also works without the words (or the sound).
         linear_path: add a linear layer from the pooled inputs to the logits. The network then
@@ -81,8 +81,8 @@ class TrainConfig:
         learning_rate: AdamW's peak rate, after a warm-up over a tenth of the steps and before a
             cosine decay.
         weight_decay: AdamW's decoupled decay.
-        label_smoothing: share of the probability that is spread over all classes; not in the losses
-            ``kl`` and ``focal``.
+        label_smoothing: share of the probability that is spread over all classes; the losses kl and
+            focal do without.
         class_weights: weight the loss by inverse class frequency; a class that is missing from the
             training part has weight 0.
         average: decay per step of the moving average of the weights, which is what is evaluated and
@@ -91,8 +91,8 @@ class TrainConfig:
             `epochs` says, and the patience grows in proportion.
         refit: after the validation part has chosen the epoch (for a baseline: the setting), train
             again on training and validation part together, for as many epochs.
-        loss: key in `losses.LOSSES`, by default the task's own; of two tasks the losses of both,
-            such as ``cross-entropy+0.5*ccc`` (docs/tasks.md).
+        loss: one that `ser list` shows, by default the task's own; of two tasks the losses of both,
+            such as cross-entropy+0.5*ccc (docs/tasks.md).
     """
 
     epochs: int = 5
@@ -123,8 +123,8 @@ class TuneConfig:
         patience: epochs without a better validation UA before stopping.
         batch_size: recordings per batch.
         learning_rate: AdamW's peak rate.
-        probe_epochs: epochs of training the head alone before, on vectors of the untouched encoder,
-            at ten times the rate: a random head would first damage the encoder (Kumar et al.,
+        probe_epochs: epochs in which the head alone is trained first, on vectors of the pretrained
+            encoder, at ten times the rate: a random head would damage the encoder (Kumar et al.
             2022).
         weight_decay: AdamW's decoupled decay.
         label_smoothing: share of the probability that is spread over all classes.
@@ -134,12 +134,12 @@ class TuneConfig:
         dropout: share of the head's activations dropped.
         frozen_blocks: number of the encoder's first blocks that are frozen, together with the
             convolutions; 0 tunes everything.
-        method: what is trained: the ``whole`` encoder, its ``last`` blocks, or a ``low-rank``
-            update of attention and feed-forward layers (LoRA).
-        blocks: number of last blocks that are trained with ``last``.
-        rank: of a low-rank update.
-        modality: which encoder is trained: of ``audio``, of ``text``, or ``both`` together with
-            cross-attention over frames and tokens.
+        method: what is trained: the whole encoder, its last blocks, or a low-rank update of
+            attention and feed-forward layers (LoRA).
+        blocks: number of last blocks that the method last trains.
+        rank: of the method low-rank.
+        modality: whose encoder is trained: audio, text, or both together with cross-attention over
+            frames and tokens.
         head_rate: learning rate of the head, in multiples of the encoder's.
         layer_decay: learning rate of a block, in multiples of that of the block after it.
         accumulate: number of batches whose gradients make one step.
