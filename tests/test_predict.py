@@ -72,7 +72,7 @@ def test_what_a_prediction_says():
         "label": "joy", "confidence": 0.5, "start": 1.0, "end": 2.5, "text": "hi",
         "probabilities": {"anger": 0.2, "joy": 0.5, "neutral": 0.3},
         "threshold": 0.4, "reason": None, "adapted": None, "distance": None,
-        "language": None,
+        "language": None, "warnings": [],
     }  # fmt: skip
 
 

@@ -425,6 +425,30 @@ def test_a_folder_that_is_adapted_to_is_decoded_once(capsys, tmp_path, model, mo
     assert sorted(read) == ["broken.wav", "long.wav"]
 
 
+@pytest.mark.parametrize("count", [2, 12])  # of twelve, the channel is estimated first
+def test_what_is_odd_about_a_recording_is_in_its_row(capsys, tmp_path, model, monkeypatch, count):
+    monkeypatch.chdir(tmp_path)
+    for n in range(count):
+        written(tmp_path / f"{n:02d}.wav", noise(0.4, n))
+    cut = (tmp_path / "01.wav").read_bytes()[:-1000]
+    (tmp_path / "01.wav").write_bytes(cut)
+    (tmp_path / "broken.wav").write_text("no sound")
+    for _ in range(2):  # the second time, from what was kept of the first
+        predicted(capsys, ".", "--model", model, "--out", "out.csv")
+        rows = list(csv.DictReader(io.StringIO(Path("out.csv").read_text())))
+        told = {row["file"]: row["warnings"] for row in rows if row["warnings"]}
+        assert [*told] == ["01.wav"]
+        assert told["01.wav"].startswith("its header claims 12800 bytes, it holds 11800")
+    _, out, _ = predicted(capsys, ".", "--model", model, "--format", "json")
+    assert [row["warnings"] for row in json.loads(out)] == [
+        [told["01.wav"]] if n == 1 else [] for n in range(count + 1)
+    ]
+    frame = pytest.importorskip("pandas") and load(model)(["01.wav", Path("broken.wav")]).to_frame()
+    assert frame["file"].tolist() == ["01.wav", "broken.wav"]
+    assert frame["warnings"][0] == told["01.wav"]
+    assert frame.columns.tolist() == load(model)([]).to_frame().columns.tolist()
+
+
 # the channel is estimated from pieces of few recordings, or from many whole ones
 @pytest.mark.parametrize(("command", "count"), [("predict", 3), ("predict", 12), ("analyze", 1)])
 def test_a_truncated_recording_has_one_warning(capsys, caplog, tmp_path, model, command, count):

@@ -14,7 +14,13 @@ from urllib.request import url2pathname
 
 
 class SerError(Exception):
-    """Invalid input; the message says what is allowed and how to fix it."""
+    """Invalid input; the message says what is allowed and how to fix it.
+
+    Attributes:
+        file: the recording that could not be predicted, if it was given by its path.
+    """
+
+    file: str | None = None
 
 
 class AudioError(SerError):

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from multimodal_ser.audio import Source, read_audio
+from multimodal_ser.audio import Source, read_audio, source_name
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError, SerError, counted
@@ -104,6 +104,12 @@ def unwrapped(source: Any) -> Any:
     return source["path"] if source.get("bytes") is None else source["bytes"]
 
 
+def path_of(source: WrappedRecording) -> str | None:
+    """The path of a recording, also beside its samples as in `datasets`; None if it has none."""
+    path = source.get("path") if isinstance(source, Mapping) else source
+    return str(path) if isinstance(path, str | Path) else None
+
+
 def with_rate(source: object) -> tuple[Any, Any] | None:
     """(array, rate in Hz) if `source` is such a pair, in either order; else None."""
     if not (isinstance(source, tuple) and len(source) == 2):
@@ -125,33 +131,41 @@ def _is_number(value: object) -> bool:
     return isinstance(value, Real) or (hasattr(value, "__array__") and np.ndim(value) == 0)
 
 
-def read_recording(source: WrappedRecording, sample_rate: int | None = None) -> Samples | SerError:
+def read_recording(
+    source: WrappedRecording, sample_rate: int | None = None, warnings: list[str] | None = None
+) -> Samples | SerError:
     """Decodes a recording to mono at 16 kHz; returns the error if it cannot be read.
 
     Args:
         source: one recording, see `as_list`.
         sample_rate: rate in Hz of an array that is given without one.
+        warnings: gets what is odd about the recording, which is logged, too.
     """
+    warnings = [] if warnings is None else warnings
+
+    def warn(line: str) -> None:
+        _log.warning(line)
+        warnings.append(line.removeprefix(f"{name}: "))
+
+    name = "<array>"
     try:
         source = unwrapped(source)
-        if pair := with_rate(source):
+        pair = with_rate(source)
+        name = source_name(pair[0] if pair else source)
+        if pair:
             wave = read_audio(pair[0], sample_rate=pair[1])
         elif hasattr(source, "__array__") and sample_rate is None:
             raise AudioError("<array>: an array has no sample rate; give (array, rate in Hz)")
         else:
             given = sample_rate if hasattr(source, "__array__") else None
-            wave = read_audio(source, sample_rate=given)  # type: ignore[arg-type]
+            wave = read_audio(source, sample_rate=given, warn=warn)  # type: ignore[arg-type]
     except SerError as error:
         return error
     except OSError as error:
-        name = source if isinstance(source, str | Path) else "<stream>"
         return AudioError(f"{name}: cannot be read ({error})")
     seconds = len(wave) / SAMPLE_RATE
     if seconds > LONG_SECONDS:
-        _log.warning(
-            "%s: one prediction for %.0f s; `ser analyze` shows the emotions over time",
-            source if isinstance(source, str | Path) else "a recording", seconds,
-        )  # fmt: skip
+        warn(f"{name}: one prediction for {seconds:.0f} s; `ser analyze` shows emotions over time")
     return wave
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from itertools import product
@@ -65,6 +65,9 @@ class Prediction:
         distance: distance of the recording from the model's training data. The training data's own
             mean is 1; at 2, the logits are half as large. None if the model does not measure it.
         also: the prediction of attributes by a model of classes and attributes; else None.
+        warnings: what is odd about the recording, such as that it is truncated, has several sound
+            tracks, or lasts longer than one prediction should cover.
+        file: the path of the recording as it was given; None if it was not given by a path.
     """
 
     labels: tuple[str, ...]
@@ -80,6 +83,8 @@ class Prediction:
     language: str | None = None
     scale: tuple[float, float] | None = None
     also: Prediction | None = None
+    warnings: tuple[str, ...] = ()
+    file: str | None = None
 
     @property
     def attributes(self) -> dict[str, float]:
@@ -121,7 +126,7 @@ class Prediction:
         return self.best if self.confidence >= self.threshold else UNCERTAIN
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the embedding, for JSON: probabilities by class name, or attributes."""
+        """Everything but embedding and file, for JSON: probabilities by class, or attributes."""
         pairs = zip(self.labels, self.probabilities, strict=True)
         record = {
             "label": self.label,
@@ -135,6 +140,7 @@ class Prediction:
             "reason": self.reason,
             "adapted": self.adapted,
             "distance": None if self.distance is None else round(self.distance, 3),
+            "warnings": list(self.warnings),
         }
         scale = self.scale if self.also is None else self.also.scale
         if scale is None:
@@ -228,7 +234,17 @@ class Predictions(list[Prediction | SerError]):
     """An ordinary list with one prediction per recording, in their order.
 
     If a recording could not be predicted, its error takes its place. A slice has the same methods.
+
+    Args:
+        items: the predictions, or errors.
+        columns: of the model's tables, which are those of an empty list, too.
     """
+
+    def __init__(
+        self, items: Iterable[Prediction | SerError] = (), columns: Sequence[str] = ()
+    ) -> None:
+        super().__init__(items)
+        self._columns = tuple(columns)
 
     @overload
     def __getitem__(self, place: SupportsIndex) -> Prediction | SerError: ...
@@ -238,7 +254,7 @@ class Predictions(list[Prediction | SerError]):
 
     def __getitem__(self, place: SupportsIndex | slice) -> Prediction | SerError | Predictions:
         if isinstance(place, slice):
-            return Predictions(super().__getitem__(place))
+            return Predictions(super().__getitem__(place), self._columns)
         return super().__getitem__(place)
 
     def __repr__(self) -> str:
@@ -262,13 +278,15 @@ class Predictions(list[Prediction | SerError]):
     def to_frame(self) -> Any:
         """A pandas DataFrame with a row per recording and a column ``p_…`` for each class.
 
-        Attributes have columns of their own names. Recordings that could not be predicted have the
-        label ``failed`` and a ``reason``.
+        Attributes have columns of their own names, and ``file`` has the paths of recordings that
+        were given by their paths. Recordings that could not be predicted have the label ``failed``
+        and a ``reason``.
 
         Raises:
             SerError: pandas is not installed.
         """
-        return data_frame([flat_record(item) for item in self])
+        rows = [{"file": item.file, **flat_record(item)} for item in self]
+        return data_frame(rows, ("file", *self._columns) if self._columns else None)
 
 
 def data_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> Any:
@@ -310,9 +328,10 @@ def _row(number: int, item: Prediction | SerError, columns: int) -> str:
 
 
 def flat_record(item: Prediction | SerError) -> dict[str, Any]:
-    """One row of a table: probabilities as ``p_…``, attributes by their names."""
+    """One row of a table: probabilities as ``p_…``, attributes by their names, warnings joined."""
     if isinstance(item, SerError):
         return {"label": FAILED, "reason": str(item)}
     record = item.as_dict()
     shares, values = record.pop("probabilities", {}), record.pop("attributes", {})
-    return {**record, **values, **{f"p_{name}": share for name, share in shares.items()}}
+    named = {f"p_{name}": share for name, share in shares.items()}
+    return {**record, **values, **named, "warnings": "; ".join(record.pop("warnings"))}

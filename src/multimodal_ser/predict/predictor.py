@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any, overload
@@ -37,9 +38,16 @@ from multimodal_ser.predict.inputs import (
     WrappedRecording,
     as_list,
     given_texts,
+    path_of,
     read_recording,
 )
-from multimodal_ser.predict.prediction import Prediction, Predictions, discounted, with_attributes
+from multimodal_ser.predict.prediction import (
+    Prediction,
+    Predictions,
+    discounted,
+    flat_record,
+    with_attributes,
+)
 
 _log = logging.getLogger(__name__)
 _HOW_WORDS = "a Predictor takes them as text=, and its stream as texts="
@@ -49,6 +57,17 @@ DECODED = 300 * SAMPLE_RATE  # samples decoded ahead of prediction at most: 19 M
 def removed_count(channel: Channel | None) -> int | None:
     """From how many recordings a channel was estimated; None if it is none or changes nothing."""
     return None if channel is None or not channel.shift.any() else channel.count
+
+
+def _with_source(
+    one: Prediction | SerError, about: tuple[str | None, list[str]]
+) -> Prediction | SerError:
+    """The prediction, or error, with the path and the warnings of its recording."""
+    file, warnings = about
+    if isinstance(one, SerError):
+        one.file = file
+        return one
+    return replace(one, file=file, warnings=tuple(warnings))
 
 
 class Predictor:
@@ -145,8 +164,10 @@ class Predictor:
             if isinstance(one, SerError):
                 raise one
             return one
+        nothing = SpeechInput(np.zeros(0, np.float32))
+        columns = flat_record(self._prediction(nothing.wave, None, nothing, None))
         found = Predictions(
-            self.stream(several, text, batch_size=batch_size, sample_rate=sample_rate)
+            self.stream(several, text, batch_size=batch_size, sample_rate=sample_rate), [*columns]
         )
         for number, prediction in enumerate(found, 1):
             if isinstance(prediction, SerError):
@@ -197,16 +218,19 @@ class Predictor:
             sources = list(sources)
             given = given_texts(texts, len(sources))
         waiting: list[tuple[Samples | SerError, str | None]] = []
+        about: list[tuple[str | None, list[str]]] = []  # the path and the warnings of each
         samples = 0
         for source, text in zip(sources, given, strict=False):
-            wave = read_recording(source, sample_rate)
+            warnings: list[str] = []
+            wave = read_recording(source, sample_rate, warnings)
             samples += 0 if isinstance(wave, SerError) else len(wave)
             waiting.append((wave, text))
+            about.append((path_of(source), warnings))
             # Several batches at once, so that recordings of like lengths can share a batch.
             if len(waiting) >= 4 * batch_size or samples > DECODED:
-                yield from self._predictions(waiting, batch_size)
-                waiting, samples = [], 0
-        yield from self._predictions(waiting, batch_size)
+                yield from map(_with_source, self._predictions(waiting, batch_size), about)
+                waiting, about, samples = [], [], 0
+        yield from map(_with_source, self._predictions(waiting, batch_size), about)
 
     def waves(
         self,

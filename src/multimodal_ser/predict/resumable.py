@@ -228,7 +228,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, SerError):
         return {"error": str(outcome)}
     record = {one.name: getattr(outcome, one.name) for one in fields(outcome)}
-    del record["labels"], record["embedding"]
+    del record["labels"], record["embedding"], record["file"]
     if rated := outcome.also:
         record["also"] = [list(rated.labels), rated.scale, rated.probabilities.tolist()]
     return {**record, "probabilities": outcome.probabilities.tolist()}
@@ -239,6 +239,7 @@ def _from_json(fields: dict[str, Any], labels: tuple[str, ...]) -> Outcome:
         return SerError(fields["error"])
     fields["probabilities"] = np.array(fields["probabilities"], np.float32)
     fields["scale"] = fields["scale"] and tuple(fields["scale"])
+    fields["warnings"] = tuple(fields.get("warnings", ()))
     rated = fields.pop("also", None)
     one = Prediction(labels, embedding=np.zeros(0, np.float32), **fields)
     if rated is None:

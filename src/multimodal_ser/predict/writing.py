@@ -85,6 +85,7 @@ def _csv_writer(
         columns = ["file", *rest, *labels]
     elif first is not None and first.also is not None:
         columns += first.also.labels
+    columns.append("warnings")
     writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     return writer
@@ -92,7 +93,7 @@ def _csv_writer(
 
 def _record(name: str, item: Prediction | SerError) -> dict[str, Any]:
     if isinstance(item, SerError):
-        return {"file": name, **flat_record(item), **_UNKNOWN, "probabilities": {}}
+        return {"file": name, **flat_record(item), **_UNKNOWN, "probabilities": {}, "warnings": []}
     return {"file": name, **item.as_dict()}
 
 

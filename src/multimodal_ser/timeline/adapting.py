@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from multimodal_ser.errors import AudioError, NoSpeechError, counted
 from multimodal_ser.predict import Channel, Predictor, Recording
 from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS, evenly_chosen
 
-_log = logging.getLogger(__name__)
 _HELD = 1_200 * SAMPLE_RATE  # samples of decoded recordings that are kept to be predicted next
 
 
@@ -92,7 +90,7 @@ def decoded(sources: Sequence[Recording]) -> dict[Recording, Recording]:
     """Recordings that are used for the channel and then predicted, decoded as (array, rate in Hz).
 
     They are decoded once for both. Recordings longer than about half a minute are left out, and so
-    is everything beyond 20 minutes of sound in memory.
+    are those with warnings and everything beyond 20 minutes of sound in memory.
     """
     if len(sources) < LEAST_RECORDINGS:
         return {}
@@ -103,12 +101,10 @@ def decoded(sources: Sequence[Recording]) -> dict[Recording, Recording]:
             notes: list[str] = []
             blocks = read_blocks(source, warn=notes.append)  # type: ignore[arg-type]
             first = next(blocks)
-            if next(blocks, None) is None and samples + len(first) <= _HELD:
+            # Predicting reads the others, and keeps what is odd about them.
+            if next(blocks, None) is None and samples + len(first) <= _HELD and not notes:
                 samples += len(first)
                 found[source] = (first, SAMPLE_RATE)
-                # Recordings that are left out are read again, and their warnings given then.
-                for note in notes:
-                    _log.warning(note)
         except (AudioError, OSError):
             continue  # predicting reads it again, and says why it cannot
     return found
