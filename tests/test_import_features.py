@@ -453,6 +453,9 @@ def test_matrices_whose_columns_are_time_steps_are_told(tmp_path, caplog):
         np.save(tmp_path / f"{key.rpartition('/')[2]}.npy", array)
     with pytest.raises(FeatureError, match=r"u0' has 3 .* all have 7 rows: .* turn them round"):
         imported(tmp_path, tmp_path)
+    np.savez(tmp_path / "each.npz", **{key.replace("/", "_"): a for key, a in turned.items()})
+    with pytest.raises(FeatureError, match=r"one with --key; or, if each .* not as \[dim, time\]"):
+        imported(tmp_path, tmp_path / "each.npz")
     padded = np.zeros((6, 7, 5))
     for row, array in enumerate(turned.values()):
         padded[row, :, : array.shape[1]] = array

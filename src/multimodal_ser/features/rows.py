@@ -46,6 +46,9 @@ _MASKS = ("{}_mask", "{}_attention_mask", "attention_mask", "mask")
 _LENGTHS = (
     "{}_lengths", "{}_length", "{}_lens", "lengths", "length", "lens", "n_frames", "num_frames",
 )  # fmt: skip
+_TURNED = (
+    "; or, if each is of one utterance, give all one width: as [tokens, dim], not as [dim, time]"
+)
 _NO_FEATURES = ("fold", "index", "unnamed", "sex", "gender", "age")
 _GUESSES: dict[ModalityName, tuple[str, ...]] = {
     "audio": ("audio_embed", "audio_features", "audio_embedding", "audio"),
@@ -190,7 +193,8 @@ def _read_npz(path: Path, modality: ModalityName, key: str | None, id_format: st
         return Rows([*numbers.values()], [*numbers])
     masks = _mask_names(numbers)
     names = [name for name in numbers if numbers[name].ndim >= 2 and name not in masks]
-    key = _choose(path, names, key, modality)
+    each = len(names) > 2 and len({numbers[name].shape[-1] for name in names}) > 1
+    key = _choose(path, names, key, modality, _TURNED if each else "")
     values = _real_rows(path, arrays, key)
     return Rows(values, None if ids is None else [str(item) for item in ids], key=key)
 
@@ -394,7 +398,9 @@ def _integers(path: Path, labels: Sequence[Any]) -> list[int]:
         raise FeatureError(f"{path.name}: its labels are not integers ({error})") from error
 
 
-def _choose(path: Path, names: Sequence[str], key: str | None, modality: ModalityName) -> str:
+def _choose(
+    path: Path, names: Sequence[str], key: str | None, modality: ModalityName, hint: str = ""
+) -> str:
     """The given entry, the only one, or the one that usually has such a name."""
     if not names:
         raise FeatureError(f"{path.name}: has no array [rows, dim] of real numbers")
@@ -402,7 +408,7 @@ def _choose(path: Path, names: Sequence[str], key: str | None, modality: Modalit
     if key is None and (len(names) == 1 or guesses != list(names)):
         return guesses[0]
     if key is None:
-        raise FeatureError(f"{path.name}: has {', '.join(names)}; choose one with --key")
+        raise FeatureError(f"{path.name}: has {', '.join(names)}; choose one with --key{hint}")
     if key not in names:
         raise FeatureError(f"{path.name}: {one_of('entry', key, names)}; choose it with --key")
     return key
