@@ -42,6 +42,14 @@ def test_features_that_a_damaged_disk_made_infinite_are_no_diverged_training(tmp
         load_material(file.parent, COMMON)
 
 
+def test_features_that_a_copy_lost_are_no_silence(tmp_path):
+    file = made_folder(tmp_path, made_rows(24), ("audio",)) / "made-audio.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: -len(whole) // 4] + bytes(len(whole) // 4))
+    with pytest.raises(FeatureError, match=r"features of 'mine/0\d\d' are all zero.*copy it again"):
+        load_material(file.parent, COMMON)
+
+
 def test_emotions_outside_the_set_and_utterances_without_features_are_counted(tmp_path):
     rows = made_rows(30, words=(*FOUR, "boredom"))
     folder = made_folder(tmp_path, rows, ("audio",))

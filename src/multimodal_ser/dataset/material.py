@@ -248,13 +248,17 @@ def _read_modality(
     if store is None:
         return Modality.absent(len(ids)), None, []
     present, content, seen, same = {}, hashlib.sha256(), set(), []
+    of_encoder = store.header.weights and not store.header.code
     for key in ids:
         if key in store:
             present[key] = store[key]
-            if not np.isfinite(present[key]).all():  # none is written
+            found = "" if np.isfinite(present[key]).all() else "not finite"  # none is written
+            if of_encoder and not present[key].any():  # as a copy that stopped has them at its end
+                found = "all zero, which no encoder of this package gives"
+            if found:
                 raise FeatureError(
-                    f"{store.path}: the features of {key!r} are not finite: the file is damaged; "
-                    "make it again with --overwrite"
+                    f"{store.path}: the features of {key!r} are {found}: the file is damaged; copy "
+                    "it again, or make it again with --overwrite"
                 )
             # The hash covers id, hash of the encoded content, shape and tokens, so that runs on
             # changed features get another name.
