@@ -201,7 +201,7 @@ def test_a_model_of_attributes(weights, tmp_path):
     both = ("text", "audio")
     folder = made_run(tmp_path / "run", weights["root"], both, "concat", labels=names)
     model = load(folder, weights=weights)
-    again = load(export(model, tmp_path / "run.onnx").file, weights=weights)
+    again = load(export(model, tmp_path / "run.onnx").file)
     agree(model, again, [WORDS, None, "so", None])
     (found,) = again.waves(WAVES[:1])
     assert (found.scale, [*found.attributes]) == ((1.0, 5.0), ["arousal", "valence"])

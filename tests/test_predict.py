@@ -365,12 +365,12 @@ def test_emotion2vec_by_name(name, tmp_path):
 
 
 def test_saved_and_loaded(tmp_path, tuned, both, weights):
-    for model in (tuned, both):
+    for model, places in ((tuned, None), (both, weights)):
         before, model.threshold = model.threshold, 0.35
         folder = model.save(tmp_path / model.modalities[0])
         model.threshold = before
         assert sorted(path.name for path in folder.iterdir()) == sorted(hub.HUB_FILES)
-        again = load(folder, weights=weights)
+        again = load(folder, weights=places)
         assert (again.name, again.labels, again.threshold) == (model.name, model.labels, 0.35)
         assert again.card.startswith("---\nlibrary_name: multimodal-ser\n")
         assert model.card in again.card

@@ -386,6 +386,18 @@ def test_a_model_of_both_says_that_it_was_given_no_words(capsys, sounds, tmp_pat
         assert ("sound alone" in err) == bool(wanted)
 
 
+@pytest.mark.parametrize("command", ["predict", "analyze", "adapt"])
+@pytest.mark.parametrize("kind", ["starter", "tuned"])
+def test_weights_for_a_model_that_has_its_encoder_inside_are_refused(
+    capsys, sounds, model, tmp_path, command, kind
+):
+    out = ["--out", str(tmp_path / "out")]
+    named = [str(sounds), "--model", {"tuned": model}.get(kind, kind), "--source", "/elsewhere"]
+    assert main([command, *named, *out]) == 1
+    assert "has its encoder inside and uses no other; leave --source" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_model_that_is_not_there(capsys, sounds):
     code, out, err = predicted(capsys, sounds, "--model", "nobody")
     assert (code, out) == (1, "")

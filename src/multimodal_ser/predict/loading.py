@@ -37,7 +37,8 @@ def load(
             are not in an installed package; for several encoders, a mapping from name to place.
 
     Raises:
-        SerError: there is no such model or device, or its files or encoder weights do not fit.
+        SerError: there is no such model or device, its files or encoder weights do not fit, or
+            `weights` are given for a model that has its encoder inside.
 
     Example:
         predictor = load()
@@ -45,9 +46,17 @@ def load(
     """
     load_plugins()
     try:
-        return Predictor(_backend(str(source), check_device(device), weights))
+        backend = _backend(str(source), check_device(device), weights)
     except ModuleNotFoundError as error:
         raise not_installed(error) or error from error
+    by_name = plus_name(str(source)) and not Path(source).exists()
+    if weights and not by_name and getattr(backend, "features", None) is None:
+        raise SerError(
+            f"{backend.name} has its encoder inside and uses no other; leave --source (weights= in "
+            "Python) out. It is for runs, ONNX files without their encoder, and emotion2vec+ "
+            "by its name"
+        )
+    return Predictor(backend)
 
 
 def plus_name(text: str) -> str | None:
