@@ -411,6 +411,21 @@ def test_columns_of_one_meaning_are_named_with_their_file(tmp_path: Path) -> Non
     assert one.emotion == "joy"
 
 
+@pytest.mark.parametrize(("predicted", "named"), [(True, 4), (False, 2)])
+def test_speakers_that_were_only_numbered_are_other_people_in_other_recordings(
+    tmp_path: Path, predicted: bool, named: int
+) -> None:
+    lines = ["audio,start,end,speaker,emotion" + ",confidence,p_anger,p_joy" * predicted]
+    for name in "ab":
+        put(tmp_path / f"{name}.wav")
+        for place, speaker in enumerate(("speaker 1", "SPEAKER_01", "agent")):
+            lines.append(f"{name}.wav,0.{place},0.{place + 1},{speaker},joy" + ",0.9,0.1,0.9" * predicted)
+    corpus = read(tmp_path / "t.csv", "\n".join(lines) + "\n")
+    numbered = {row.speaker for row in corpus.utterances} - {"agent"}
+    assert len(numbered) == named  # without predictions, the names are the user's own
+    assert any("`ser analyze` had numbered" in line for line in corpus.left_out) == predicted
+
+
 @pytest.mark.parametrize(
     ("columns", "cells", "predicted"),
     [

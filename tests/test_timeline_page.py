@@ -286,6 +286,26 @@ def test_a_corrected_label_is_kept_and_can_be_learnt_from(hour, tmp_path):
     assert run(browser, "timeline.asManifest()") == lines
 
 
+def test_numbered_speakers_are_other_people_in_other_recordings(browser, tmp_path):
+    path = written(tmp_path / "x.wav", SOUND)
+    timeline = analyze(path, Pitch(), vad="energy")
+    people = ("speaker 1", "channel 0", "agent")
+    timeline = replace(
+        timeline,
+        segments=tuple(
+            replace(timeline.segments[0], start=k, end=k + 1, speaker=who)
+            for k, who in enumerate(people)
+        ),
+    )
+    (file,) = write_files(timeline, path, tmp_path, ["html"])
+    browser.get(file.as_uri())
+    for k in range(3):
+        run(browser, f"timeline.correct({k}, 'neutral')")
+    lines = run(browser, "timeline.asManifest()").splitlines()
+    told = [json.loads(line)["speaker"] for line in lines]
+    assert told == ["speaker 1 of x.wav", "channel 0 of x.wav", "agent"]
+
+
 def test_corrections_are_of_one_recording(browser, tmp_path):
     pages = []
     for folder, emotion in (("monday", "anger"), ("tuesday", "sadness")):  # of equal lengths

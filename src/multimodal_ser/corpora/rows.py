@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,6 +41,8 @@ from multimodal_ser.errors import SerError, counted
 NEEDED = ("audio", "emotion")
 _ROUNDING = 1e-3  # of probabilities in a table
 _SHOWN = 80  # characters of a wrong cell
+# Names that `ser analyze` and diarisers give to the speakers of one recording.
+_NUMBERED = re.compile(r"(?:speaker|channel)[ _]\d+", re.IGNORECASE)
 _RATED = (*ATTRIBUTES, "votes")  # a model can learn these even where there is no emotion
 _OPTIONAL = tuple(name for name in SPELLINGS if name not in NEEDED)
 
@@ -79,6 +82,12 @@ def of_cells(
     notes = [*cells.notes, *table.meaning.notes, *check_times(where, cells, table.meaning)]
     notes += asked_of_speakers(cells, table.meaning)
     utterances, left_out = _utterances(table, cells)
+    utterances, numbered = _with_persons(utterances)
+    if numbered:
+        notes.append(
+            f"{counted(numbered, 'speaker')} that `ser analyze` had numbered got the name of the "
+            "recording too: the same number is another person's in another recording"
+        )
     if _are_predicted(utterances):
         utterances = [replace(row, extra={**row.extra, "label": PREDICTED}) for row in utterances]
         notes.append(
@@ -101,6 +110,17 @@ def of_cells(
         notes += spelling_notes(kind, names)
     sentences = [f"{NOTE}{note}" for note in notes]
     return finish(name, path, [*utterances, *left_out, *sentences], by_id=not own_words)
+
+
+def _with_persons(rows: Sequence[Utterance]) -> tuple[list[Utterance], int]:
+    """In a table of predicted segments, adds the recording to speakers that have only numbers."""
+    told: dict[int, str] = {
+        place: f"{row.speaker} of {row.audio}"
+        for place, row in enumerate(rows)
+        if _NUMBERED.fullmatch(row.speaker or "") and any(key.startswith("p_") for key in row.extra)
+    }
+    named = [replace(row, speaker=told.get(place, row.speaker)) for place, row in enumerate(rows)]
+    return named, len(set(told.values()))
 
 
 def _are_predicted(rows: Sequence[Utterance]) -> bool:

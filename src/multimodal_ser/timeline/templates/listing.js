@@ -96,14 +96,16 @@ function serListing(data, tools) {
     return JSON.stringify(rest, null, 1) + "\n";
   }
   /* A row of a manifest for each segment that somebody has given a class: what `ser train` learns from. A recording
-     is a dialogue, so that `--split dialogue` keeps it in one part where its speakers are not known. */
+     is a dialogue, so that `--split dialogue` keeps it in one part where its speakers are not known. A number that
+     tells speakers apart is another person's in the next recording, whose name is therefore added. */
   function asManifest() {
     const source = data.source || "recording";
+    const person = (name) => (/^(speaker|channel)[ _]\d+$/i.test(name) ? `${name} of ${source}` : name ?? null);
     const named = [...told].filter((k) => data.segments[k].label !== "uncertain"); // which is none
     return named.sort((a, b) => a - b).map((k) => {
       const s = data.segments[k], { start, end } = s;
       return JSON.stringify({ id: `corrected/${source}/${start.toFixed(3)}-${k}`, corpus: "corrected",
-        emotion: s.label, audio: source, text: s.text ?? null, speaker: s.speaker ?? null,
+        emotion: s.label, audio: source, text: s.text ?? null, speaker: person(s.speaker),
         dialogue: source, start, end, extra: { model: data.model, predicted: s.was || s.label } }) + "\n";
     }).join("");
   }
