@@ -146,6 +146,15 @@ def test_an_intact_video_whose_sound_ends_early_is_not_called_truncated():
     assert any("truncated" in line for line in told)
 
 
+def test_an_intact_file_whose_packets_do_not_state_how_long_they_last():
+    told = []
+    data, _ = media("matroska", "wavpack", 48_000)  # blocks of half a second
+    assert len(read_audio(data, warn=told.append)) / SAMPLE_RATE == pytest.approx(3.5, abs=0.5)
+    assert not told
+    read_audio(data[: len(data) * 6 // 10], warn=told.append)
+    assert any("truncated" in line for line in told)
+
+
 @pytest.mark.parametrize("picture", [None, "mpeg4"])
 @pytest.mark.parametrize(
     ("kind", "codec"),

@@ -419,7 +419,9 @@ def test_speakers_that_were_only_numbered_are_other_people_in_other_recordings(
     for name in "ab":
         put(tmp_path / f"{name}.wav")
         for place, speaker in enumerate(("speaker 1", "SPEAKER_01", "agent")):
-            lines.append(f"{name}.wav,0.{place},0.{place + 1},{speaker},joy" + ",0.9,0.1,0.9" * predicted)
+            lines.append(
+                f"{name}.wav,0.{place},0.{place + 1},{speaker},joy" + ",0.9,0.1,0.9" * predicted
+            )
     corpus = read(tmp_path / "t.csv", "\n".join(lines) + "\n")
     numbered = {row.speaker for row in corpus.utterances} - {"agent"}
     assert len(numbered) == named  # without predictions, the names are the user's own

@@ -193,7 +193,12 @@ class Container:
             if packet.stream.index != self.stream.index:
                 continue
             try:
-                yield from packet.decode()
+                for frame in packet.decode():
+                    # some packets, such as WavPack's in Matroska, do not state how long they last
+                    if frame.sample_rate:
+                        end = (frame.time or 0.0) + frame.samples / frame.sample_rate
+                        self.reached = max(self.reached, end)
+                    yield frame
             except self.av.FFmpegError:
                 self.damaged += 1
 
