@@ -231,8 +231,14 @@ def _remedy(code: int | None) -> str:
 
 
 def spelt_out(name: str) -> str:
-    """A file's name with bytes that are no UTF-8 spelt out: no table or page could hold them."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    r"""A file's name with what no table or page can hold spelt out: bytes that are no UTF-8, and \r.
+
+    Before Python 3.13, csv ends a row at a carriage return that it writes without quotes.
+
+    >>> spelt_out("Icon\r")
+    'Icon\\r'
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\r", "\\r")
 
 
 def one_line(text: str) -> str:
