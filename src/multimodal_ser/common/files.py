@@ -231,7 +231,7 @@ def _remedy(code: int | None) -> str:
 
 
 def spelt_out(name: str) -> str:
-    r"""A file's name with what no table or page can hold spelt out: bytes that are no UTF-8, and \r.
+    r"""A file's name with what no table or page can hold spelt out: bytes that are no UTF-8, \r.
 
     Before Python 3.13, csv ends a row at a carriage return that it writes without quotes.
 
