@@ -12,17 +12,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from made_corpora import write_sound
+from made_features import made_folder, made_rows
+from made_runs import write_experiment
 from multimodal_ser.cli import main
 from multimodal_ser.common import plugins
 from multimodal_ser.corpora import CORPORA, Corpus, Utterance
+from multimodal_ser.corpora.labels import class_set
+from multimodal_ser.dataset.material import load_material
 from multimodal_ser.encoders import ENCODERS
 from multimodal_ser.errors import SerError
 from multimodal_ser.evaluation.metrics import METRICS
+from multimodal_ser.experiments.protocols import InDomain
+from multimodal_ser.experiments.running import make_experiment
 from multimodal_ser.features.store import FeatureStore
 from multimodal_ser.models.adapters import ADAPTERS
 from multimodal_ser.models.fusion import MODELS
+from multimodal_ser.report import report
+from multimodal_ser.splits import make_split
 
 PLUGIN = '''
 import numpy as np
@@ -228,6 +237,57 @@ def test_small_and_large_values_of_an_encoder_of_ones_own_are_kept(
     assert "no encoder can be called 'none'" in capsys.readouterr().err
 
 
+def test_an_encoders_tensors_are_read_and_complex_numbers_refused(
+    added, tmp_path, monkeypatch, capsys
+):
+    sounds, manifest = folder_of_sounds(tmp_path / "sounds", "ab"), tmp_path / "m.jsonl"
+    ser("manifest", "mine", "--root", sounds, "--out", manifest)
+    line = ["extract", "--manifest", str(manifest), "--audio", "loudness", "--out"]
+    ser(*line, tmp_path / "f")
+    wanted = FeatureStore.open(tmp_path / "f" / "mine" / "loudness.safetensors")
+    loudness = ENCODERS["loudness"].load(None, "cpu")
+    plain = loudness.frames
+    tensors = {
+        "bfloat16": lambda found: found.bfloat16().requires_grad_(),
+        "float64": lambda found: found.double().requires_grad_(),
+        "complex": lambda found: found + 1j,
+    }
+    for name, made in tensors.items():
+        monkeypatch.setattr(
+            type(loudness), "frames", lambda _, wave, made=made: made(torch.from_numpy(plain(wave)))
+        )
+        out = tmp_path / name
+        assert main([*line, str(out)]) == (name == "complex")
+        if name != "complex":
+            store = FeatureStore.open(out / "mine" / "loudness.safetensors")
+            for key in wanted.ids:
+                np.testing.assert_allclose(store[key], wanted[key], rtol=0.01)
+    assert "gave complex64; allowed: real numbers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        lambda matrix: 0.5,
+        lambda matrix: None,
+        lambda matrix: METRICS["UA"](matrix)[..., None],
+        lambda matrix: 100 * METRICS["UA"](matrix),
+    ],
+)
+def test_a_score_of_another_shape_or_scale_is_told_before_anything_is_trained(
+    score, tmp_path, monkeypatch
+):
+    write_experiment(tmp_path / "runs", {"audio": (2.0, 1), "linear": (1.0, 1)})
+    monkeypatch.setitem(METRICS, "odd", score)
+    with pytest.raises(SerError, match=r"the score 'odd' gives .*; needed: an array \[2\]"):
+        report(tmp_path / "runs")
+    material = load_material(made_folder(tmp_path, made_rows(48)), class_set("common4"))
+    plan = InDomain(models=("linear",)).plan(material, make_split(material.utterances, "speaker"))
+    with pytest.raises(SerError, match="the score 'odd' gives"):
+        make_experiment(plan, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_installed_packages_add_theirs_by_entry_points(tmp_path):
     (tmp_path / "my_plugin.py").write_text(PLUGIN)
     info = tmp_path / "my_plugin-1.0.dist-info"
@@ -254,6 +314,8 @@ def test_installed_packages_add_theirs_by_entry_points(tmp_path):
         (lambda path: {"speaker": 3}, 'speaker is 3; allowed: text, such as "3"'),
         (lambda path: {"speaker": "a "}, "speaker is 'a '; allowed: no space around it"),
         (lambda path: {"speaker": ""}, "speaker is empty; allowed: text, or null"),
+        (lambda path: {"emotion": len(path.stem) % 2}, "allowed: text, such as"),
+        (None, "the reader of mine gave a list, not a Corpus"),
     ],
 )
 def test_what_a_reader_gives_is_checked_before_it_is_written(
@@ -261,6 +323,8 @@ def test_what_a_reader_gives_is_checked_before_it_is_written(
 ):
     def read(root):
         found = []
+        if fields is None:
+            return found
         for path in sorted(root.glob("*.wav")):
             row = {"id": f"mine/{path.stem}", "corpus": "mine", "emotion": "anger"}
             found.append(Utterance(**row | {"audio": str(path)} | fields(path)))

@@ -167,6 +167,7 @@ def manifest_command(
     from multimodal_ser.corpora import CORPORA, Corpus, write_manifest
     from multimodal_ser.corpora.labels import class_set
     from multimodal_ser.corpora.summary import summarise_corpus
+    from multimodal_ser.corpora.utterance import check_utterances
 
     if corpus not in CORPORA:
         raise SerError(one_of("corpus", corpus, CORPORA))
@@ -179,6 +180,9 @@ def manifest_command(
     if strange := sorted(options.keys() - inspect.signature(info.read).parameters.keys()):
         raise SerError(f"--{strange[0].replace('_', '-')} is not an option of {corpus}")
     read = info.read(root, **options)
+    if not isinstance(read, Corpus):
+        raise SerError(f"the reader of {corpus} gave a {type(read).__name__}, not a Corpus")
+    check_utterances(read.utterances)
     if part is not None:
         read = Corpus([row for row in read.utterances if row.split == part], read.left_out)
         if not read.utterances:

@@ -213,6 +213,24 @@ METRICS: dict[str, Callable[[ArrayLike], Floats]] = {
 """Name → score of counts [..., C, C]; every table shows each of them, with its interval."""
 
 
+def check_scores() -> None:
+    """Tries every score on two matrices, so that none of a plug-in's fails after a training.
+
+    Raises:
+        SerError: one does not give a value from -1 to 1 for each.
+    """
+    matrices = np.stack([np.eye(3), np.ones((3, 3))])
+    for name, score in METRICS.items():
+        given: Any = score(matrices)
+        fits = isinstance(given, np.ndarray) and given.shape == (2,) and given.dtype.kind in "fiu"
+        if not fits or (np.abs(given) > 1).any():
+            shown = " ".join(repr(given).split())
+            raise SerError(
+                f"the score {name!r} gives {shown} for counts [2, 3, 3]; needed: an array [2] of "
+                "values from 0 to 1, or from -1 (CONTRIBUTING.md)"
+            )
+
+
 @dataclass(frozen=True, eq=False)
 class Reliability:
     """Confidence and accuracy in bins of the highest probability (a reliability diagram).

@@ -26,6 +26,7 @@ from multimodal_ser.common.devices import CPU, check_device, is_gpu
 from multimodal_ser.common.files import write_file
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.evaluation.metrics import check_scores
 from multimodal_ser.experiments.failures import (
     Failure,
     raise_failures,
@@ -75,6 +76,7 @@ def make_experiment(
         Exception: that of the first run that failed, after all others have been made.
     """
     _check_devices(experiment, device)
+    check_scores()
     _write_description(experiment, out, command)
     set_aside(out, [item.config for item in experiment.plans])
     for name, split in experiment.splits.items():

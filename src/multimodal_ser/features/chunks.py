@@ -165,8 +165,15 @@ def _encode_batch(encoder: Encoder, items: list[Any]) -> list[Array | str]:
             f"{encoder.info.name!r} gave {given} results for {len(items)} items; an encoder "
             "gives one array per item"
         )
-    # torch's tensors, as encoders of users give them, become arrays
-    return [frame if isinstance(frame, str) else np.asarray(frame) for frame in frames]
+    return [frame if isinstance(frame, str) else _as_array(frame) for frame in frames]
+
+
+def _as_array(frames: Any) -> Array:
+    """Frames as encoders of users give them, such as bfloat16 on a GPU with gradients."""
+    if hasattr(frames, "detach"):  # torch's tensors
+        frames = frames.detach().cpu()
+        frames = frames.float() if frames.is_floating_point() else frames.numpy()
+    return np.asarray(frames)
 
 
 def _keep_batch(

@@ -145,6 +145,8 @@ def check_array(key: str, array: Array, header: FeatureHeader) -> None:
             f"{key}: features of shape {list(array.shape)}; {header.encoder!r} gives "
             f"[1 or more, {header.dim}]"
         )
+    if array.dtype.kind not in "fiub":
+        raise FeatureError(f"{key}: {header.encoder!r} gave {array.dtype}; allowed: real numbers")
     if not np.isfinite(array).all():
         raise FeatureError(f"{key}: {header.encoder!r} gave NaN or infinite values")
     largest = float(np.abs(array).max())

@@ -188,6 +188,7 @@ def summary_of(
         part: which rows the runs hold.
         manifests: of the tested corpora, for scores by sex and age.
     """
+    metrics.check_scores()
     try:
         aligned = align(runs)
     except SerError as error:
