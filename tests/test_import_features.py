@@ -451,7 +451,7 @@ def test_matrices_whose_columns_are_time_steps_are_told(tmp_path, caplog):
     turned = {key: rng.normal(size=(7, n)) for key, n in zip(IDS, lengths, strict=True)}
     for key, array in turned.items():
         np.save(tmp_path / f"{key.rpartition('/')[2]}.npy", array)
-    with pytest.raises(FeatureError, match=r"u0' has 3 .* all have 7 rows: .* turn them round"):
+    with pytest.raises(FeatureError, match=r"u0' has 3 .* all have 7 rows: .* transpose them"):
         imported(tmp_path, tmp_path)
     np.savez(tmp_path / "each.npz", **{key.replace("/", "_"): a for key, a in turned.items()})
     with pytest.raises(FeatureError, match=r"one with --key; or, if each .* not as \[dim, time\]"):

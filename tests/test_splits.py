@@ -282,7 +282,7 @@ def test_a_list_of_speakers_is_a_split(tmp_path):
     (note,) = make_split(rows, str(path)).notes
     assert note == "2 speakers that published.json lists, such as 's6', do not speak here"
     path.write_text(json.dumps(lists | {"test": ["1001"]}))
-    with pytest.raises(SplitError, match=r"none of its test speakers, such as '1001'.*like s0, s1"):
+    with pytest.raises(SplitError, match=r"none of its test speakers, such as '1001'.* as s0, s1"):
         make_split(rows, str(path))
     path.write_text(json.dumps(lists | {"test": ["s4", "S2"]}))  # spelt otherwise, and in train
     with pytest.raises(SplitError, match="'S2' is in train and in test; keep each speaker in one"):

@@ -55,7 +55,8 @@ def sendable(failure: Failure) -> Failure:
 
     Python rebuilds an error from its message alone. One of a class whose constructor asks for more,
     as a user's network may raise, would break the pool of processes, and with it the runs that are
-    still to be made. So an error of any class but Python's own and ours is told in words.
+    still to be made. So an error that is neither Python's own nor a SerError is sent as
+    a RuntimeError with its name and message.
     """
     kind = type(failure.error)
     if issubclass(kind, SerError) or kind.__module__ == "builtins":

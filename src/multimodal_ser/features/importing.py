@@ -238,18 +238,18 @@ def _ends(path: PurePosixPath) -> list[tuple[str, ...]]:
 
 
 def _check_widths(source: Path, arrays: Mapping[str, Array]) -> None:
-    """Raises FeatureError unless all arrays [tokens, dim] are of one width; tells their shape."""
+    """Raises FeatureError unless all arrays [tokens, dim] are of one width; logs their shape."""
     first: dict[int, str] = {}
     for key, array in arrays.items():
         first.setdefault(array.shape[1], key)
     rows = sorted({len(array) for array in arrays.values()})
     if len(first) > 1:
         (width, one), (other, another), *_ = first.items()
-        turned = f"; all have {rows[0]} rows: if they are [dim, time], turn them round"
+        hint = f"; all have {rows[0]} rows: if they are [dim, time], transpose them"
         raise FeatureError(
             f"{source.name}: {one!r} has {width} features and {another!r} has {other}; give each "
             "utterance a vector [dim], or a matrix [tokens, dim], of one width"
-            + (turned if rows[0] == rows[-1] > 1 else "")
+            + (hint if rows[0] == rows[-1] > 1 else "")
         )
     if rows and rows[-1] > 1:  # which are time steps cannot be told from matrices of one shape
         _log.info("%s: %d features at up to %d time steps", source.name, *first, rows[-1])
@@ -279,7 +279,7 @@ def _warn_of_padded_columns(source: Path, arrays: Mapping[str, Array]) -> None:
         _log.warning(
             "%s: %d to %d of the %d columns hold numbers, and the others at the end are zeros, as "
             "in arrays [dim, time] that are padded; %d columns are read as features, and %d rows "
-            "as time steps: if it is the other way, turn them round",
+            "as time steps: if it is the other way, transpose them",
             source.name, min(ends), max(ends), columns, columns, rows,
         )  # fmt: skip
 

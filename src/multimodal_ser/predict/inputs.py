@@ -37,7 +37,7 @@ def as_list(source: object) -> Iterable[Any] | None:
     Raises:
         SerError: it is a table or a mapping.
     """
-    if with_rate(source) is not None or _is_dict(source):
+    if with_rate(source) is not None or _is_wrapped(source):
         return None
     if isinstance(source, list | tuple):
         if any(_is_number(item) for item in source):
@@ -73,7 +73,7 @@ def as_list(source: object) -> Iterable[Any] | None:
     return None
 
 
-def _is_dict(source: object) -> bool:
+def _is_wrapped(source: object) -> bool:
     """Whether `source` is one recording as in `datasets` or transformers' pipelines."""
     if not isinstance(source, Mapping):
         return False
@@ -91,7 +91,7 @@ def unwrapped(source: Any) -> Any:
     if hasattr(source, "get_all_samples"):
         samples = source.get_all_samples()  # torchcodec's data is [channels, samples]
         return np.asarray(samples.data).T, int(samples.sample_rate)
-    if not _is_dict(source):
+    if not _is_wrapped(source):
         return source
     if _RATE in source:
         array, rate = source.get("array", source.get("raw")), source[_RATE]

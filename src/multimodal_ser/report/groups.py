@@ -35,7 +35,7 @@ from multimodal_ser.runs.predictions import corpus_of
 
 _AGE_BANDS = ((0, 29), (30, 44), (45, 59), (60, 200))  # years, both ends included
 _UNKNOWN = "unknown"
-_TOLD = ("UA", "WA", "macro-F1")  # of how well raters agree
+_RATER_SCORES = ("UA", "WA", "macro-F1")  # of how well raters agree
 
 
 def _age_band(cell: object) -> str:
@@ -118,7 +118,7 @@ def _people(
 
 
 def _one_system(system: System, sample: Sample, by: str, names: NDArray[np.str_]) -> list[Group]:
-    order = sorted(set(names), key=_place)
+    order = sorted(set(names), key=_sort_key)
     found = []
     for name in order:
         inside = counts(system, sample, names == name)
@@ -133,7 +133,7 @@ def _one_system(system: System, sample: Sample, by: str, names: NDArray[np.str_]
     return [replace(one, p=p) for one, p in zip(found, corrected, strict=True)]
 
 
-def _place(name: str) -> tuple[bool, bool, str]:
+def _sort_key(name: str) -> tuple[bool, bool, str]:
     """Sorts ages in ascending order and unknown values last."""
     # the names sort as text ("30 to 44" before "45 to 59"); "under 30" has to be put before them
     return name == _UNKNOWN, not name.startswith("under"), name
@@ -149,7 +149,7 @@ def _group(
     utterances: int,
 ) -> Group:
     metric = headline_metric(sample)
-    note = "" if by == "corpus" or name == _UNKNOWN else _unknown(inside, outside, sample)
+    note = "" if by == "corpus" or name == _UNKNOWN else _why_untestable(inside, outside, sample)
     # without a second seed, the spread of training is unknown and would be taken for zero
     if not note and one_seed(system):
         note = "cannot be known from one seed of a network"
@@ -173,7 +173,7 @@ def _group(
     )
 
 
-def _unknown(inside: Floats, outside: Floats, sample: Sample) -> str:
+def _why_untestable(inside: Floats, outside: Floats, sample: Sample) -> str:
     """Says why a group's difference from the others cannot be tested; empty if it can."""
     if sample.by == "utterance":
         return "cannot be known: the speakers are not known"
@@ -211,13 +211,14 @@ def human_ceiling(sample: Sample) -> tuple[str, ...]:
     alone, others = _left_out(votes)
     # renumbers the speakers that remain, so that no cluster of the jackknife is empty
     kept = np.unique(groups, return_inverse=True)[1]
+    label = _corpus_labels(sample.truth[several], votes)
     against = {
-        "the others' most voted class": _counted(_most(others), alone, kept),
-        "the corpus's label": _counted(_labels(sample.truth[several], votes), alone, kept),
+        "the others' most voted class": _confusions(_majority(others), alone, kept),
+        "the corpus's label": _confusions(label, alone, kept),
     }
     lines = []
     for what, sums in against.items():
-        scores = {name: score_of(sums, metrics.METRICS[name]) for name in _TOLD}
+        scores = {name: score_of(sums, metrics.METRICS[name]) for name in _RATER_SCORES}
         shown = ", ".join(f"{name} {_with_interval(score)}" for name, score in scores.items())
         lines.append(f"against {what} {shown}")
     # one rater's vote is a distribution with all mass on one class: the identity's rows, compared
@@ -248,21 +249,21 @@ def _left_out(votes: Floats) -> tuple[Floats, Floats]:
     return votes / raters, votes[:, None, :] - single
 
 
-def _most(others: Floats) -> Floats:
+def _majority(others: Floats) -> Floats:
     """Returns the class with most of the other raters' votes, ties in equal parts, [N, C, C]."""
     most = (others == others.max(2, keepdims=True)).astype(np.float64)
     found: Floats = most / most.sum(2, keepdims=True)
     return found
 
 
-def _labels(truth: np.ndarray, votes: Floats) -> Floats:
+def _corpus_labels(truth: np.ndarray, votes: Floats) -> Floats:
     """Returns the corpus's label for every rater left out, [N, C, C]; zeros where there is none."""
     classes = votes.shape[1]
     rows = np.where((truth >= 0)[:, None], np.eye(classes)[truth], 0)
     return np.repeat(rows[:, None, :], classes, axis=1)
 
 
-def _counted(true: Floats, alone: Floats, groups: np.ndarray) -> Floats:
+def _confusions(true: Floats, alone: Floats, groups: np.ndarray) -> Floats:
     """Counts confusions of truth and left-out vote per group, [S, 1, C, C]."""
     # n: utterance, c: class of the rater left out, t: class taken as true; transposed so that rows
     # are the truth, as in every confusion matrix here

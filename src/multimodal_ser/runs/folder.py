@@ -123,19 +123,19 @@ def _scores(labels: ClassNames, parts: Iterable[Predicted]) -> dict[str, dict[st
     scores: dict[str, dict[str, float]] = {}
     cut = len(labels.classes) - labels.values
     for one in parts:
-        mine = scores.setdefault(one.part, {})
+        of_part = scores.setdefault(one.part, {})
         if cut:
             known = np.array([label != "" for label in one.labels])
             truth = [labels.classes.index(label) for label in one.labels if label]
             matrix = metrics.confusion(truth, one.probabilities[known, :cut].argmax(1), cut)
-            mine |= {name: float(of(matrix)) for name, of in metrics.METRICS.items()}
+            of_part |= {name: float(of(matrix)) for name, of in metrics.METRICS.items()}
         if labels.values and one.targets is not None:
             rated = ~np.isnan(one.targets[:, cut:]).any(1)
             found = ccc(one.targets[rated, cut:], one.probabilities[rated, cut:])
             named = zip(labels.classes[cut:], found.tolist(), strict=True)
-            mine |= {f"CCC {name}": value for name, value in named}
+            of_part |= {f"CCC {name}": value for name, value in named}
     # What is not defined, such as the CCC where nothing varies, is left out: NaN is no JSON.
-    return {part: {k: v for k, v in mine.items() if v == v} for part, mine in scores.items()}
+    return {part: {k: v for k, v in row.items() if v == v} for part, row in scores.items()}
 
 
 def read_runs(experiment: Path, part: str = "test", task: str | None = None) -> list[Run]:

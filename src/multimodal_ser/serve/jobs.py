@@ -95,7 +95,7 @@ class Jobs:
         """The jobs that have not begun, in order."""
         return [job.id for job in self.jobs.values() if job.status == "queued"]
 
-    async def submit(self, request: Request, how: Mapping[str, Any], formats: list[str]) -> Job:
+    async def submit(self, request: Request, options: Mapping[str, Any], formats: list[str]) -> Job:
         """Stores the recording in the body of a request on disk.
 
         Raises:
@@ -123,7 +123,7 @@ class Jobs:
         except BaseException:
             self._remove(job)
             raise
-        self._asked[job.id] = (how, formats)
+        self._asked[job.id] = (options, formats)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         return job
@@ -233,7 +233,9 @@ class Jobs:
         finally:
             del self._work[job.id]
 
-    def _analyzed(self, job: Job, work: Work, how: Mapping[str, Any], formats: list[str]) -> None:
+    def _analyzed(
+        self, job: Job, work: Work, options: Mapping[str, Any], formats: list[str]
+    ) -> None:
         sound, limits = self._place(job) / SOUND, self._service.settings
         with self._service.computing.turn(work) as pause:
 
@@ -247,8 +249,9 @@ class Jobs:
                 job.warnings.append(reworded(line.removeprefix(f"{SOUND}: ")))
 
             predictor = self._service.predictor
-            model, how = Yielding(predictor, pause), yielding_diariser(how, pause)
-            timeline = analyze(sound, model, on_progress=progressed, warn=warn, **how)
+            model = Yielding(predictor, pause)
+            options = yielding_diariser(options, pause)
+            timeline = analyze(sound, model, on_progress=progressed, warn=warn, **options)
             contents = rendered(timeline, sound, formats)
             for kind, (ending, content) in zip(formats, contents, strict=True):
                 name = f"timeline{ending}"

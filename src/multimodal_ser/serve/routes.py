@@ -207,12 +207,12 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
     ) -> dict[str, Any]:
         """Submits a long recording, given as the body, which is analysed when its turn comes."""
         check_key(request, settings)
-        how = lanes(channels, speakers, names, adapt)
+        options = lanes(channels, speakers, names, adapt)
         try:
             chosen = checked_formats(formats) or ["json"]
         except SerError as error:
             raise RefusedError(422, str(error)) from None
-        return jobs.status_of(await jobs.submit(request, how, chosen))
+        return jobs.status_of(await jobs.submit(request, options, chosen))
 
     missing = _errors(401, 404, 422)
 

@@ -210,9 +210,9 @@ def yielding_words(words: Words, pause: HeldTurn) -> Words:
     return recognise
 
 
-def yielding_diariser(how: Mapping[str, Any], pause: HeldTurn) -> dict[str, Any]:
+def yielding_diariser(options: Mapping[str, Any], pause: HeldTurn) -> dict[str, Any]:
     """Settings of `analyze` whose diariser pauses before each block of sound."""
-    diariser = how.get("speakers")
+    diariser = options.get("speakers")
 
     def pausing(blocks: Iterator[Samples], count: int | None) -> Iterable[Turn]:
         def paused() -> Iterator[Samples]:
@@ -222,7 +222,7 @@ def yielding_diariser(how: Mapping[str, Any], pause: HeldTurn) -> dict[str, Any]
 
         return cast(Diariser, diariser)(paused(), count)
 
-    return {**how, "speakers": diariser and pausing}
+    return {**options, "speakers": diariser and pausing}
 
 
 def _parts(lengths: Sequence[int]) -> Iterator[list[int]]:

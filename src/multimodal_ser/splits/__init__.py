@@ -223,7 +223,7 @@ def _by_list(
         called = sorted({str(row.speaker) for row in utterances})[:3]
         raise SplitError(
             f"{path}: none of its {empty[0]} speakers, such as {speakers[empty[0]][0]!r}, speaks "
-            f"here; the speakers of these utterances are called like {', '.join(called)}"
+            f"here; these utterances have speakers such as {', '.join(called)}"
         )
     ids = {side: tuple(row.id for row in found) for side, found in rows.items()}
     if "dev" not in ids:

@@ -111,9 +111,9 @@ class Recoloured(Standardize):
 
 
 def recoloured(
-    mine: nn.ModuleDict,
+    of_source: nn.ModuleDict,
     source: Examples | Unlabelled,
-    other: nn.ModuleDict,
+    of_target: nn.ModuleDict,
     target: Examples | Unlabelled,
 ) -> nn.ModuleDict:
     """Standardisation of the source that also gives it the target's covariance: closed-form CORAL.
@@ -122,9 +122,9 @@ def recoloured(
     of tokens from their mean stay as they are.
 
     Args:
-        mine: statistics of the source, by modality.
+        of_source: statistics of the source, by modality.
         source: its utterances.
-        other: statistics of the target, by modality.
+        of_target: statistics of the target, by modality.
         target: its utterances.
     """
 
@@ -134,7 +134,7 @@ def recoloured(
         return statistics.between(masked_mean(modality.tokens, modality.mask)[modality.mask.any(1)])
 
     made = nn.ModuleDict()
-    for name, own in mine.items():
-        colour = recolouring(means(mine, name, source), means(other, name, target))
+    for name, own in of_source.items():
+        colour = recolouring(means(of_source, name, source), means(of_target, name, target))
         made[name] = Recoloured(own, colour)  # type: ignore[arg-type]
     return made

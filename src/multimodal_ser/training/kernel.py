@@ -120,7 +120,7 @@ def _candidates(
     targets = np.eye(dims.classes)[train.label.numpy()] - 1 / dims.classes  # around zero: no bias
     weights = class_weights(train.label, dims.classes, config.class_weights)[train.label].double()
     row_weight = (weights / weights.mean()).numpy()
-    seen = torch.bincount(train.label, minlength=dims.classes) > 0
+    present = torch.bincount(train.label, minlength=dims.classes) > 0
     # In double precision: small distances are differences of large numbers.
     apart = squared_distances(vectors.double(), vectors.double())
     for gamma, group in groupby(settings, key=lambda setting: setting.gamma or 1.0):
@@ -141,7 +141,7 @@ def _candidates(
             model.pooled.load_state_dict(pooled.state_dict())
             dual = solve(fixed + by_strength / setting.strength, wanted, assume_a="pos")
             model.vectors, model.dual = vectors.float(), torch.from_numpy(dual).float()
-            model.gamma, model.bias = scaled, torch.where(seen, 0.0, NEVER)
+            model.gamma, model.bias = scaled, torch.where(present, 0.0, NEVER)
             yield setting, model
 
 

@@ -25,7 +25,8 @@ from multimodal_ser.training.schedule import class_weights, log_prior
 
 STACKED = "stacked"
 LINEAR, KERNEL = "linear", "kernel"
-GENERATION = "kernel-ridge"  # of the experts: runs that have others are made again
+# Which experts there are. It is part of a run's settings: runs with other experts are made again.
+GENERATION = "kernel-ridge"
 # Coarser than the baseline's own grid: an expert need not be the best possible model of its kind.
 _SETTINGS = [Setting(c, None) for c in (1e-4, 0.001, 0.01, 0.1)]
 # Before the validation part is seen, an expert on words and sound counts as much as four on one of
@@ -136,8 +137,8 @@ def fit_stacked(
             torch.manual_seed(seed)  # an expert's initial weights do not depend on those before it
             member = Ensemble(MODELS[kind], dims, network).to(device)
             # Only networks are trained on the device; the other experts are fitted on the CPU.
-            mine, other = train.to(device), validation.to(device)
-            fitted[name] = fit(member, mine, other, schedule, seed, groups=groups)
+            parts = train.to(device), validation.to(device)
+            fitted[name] = fit(member, *parts, schedule, seed, groups=groups)
             fitted[name].model.to("cpu")
     # Held-out logits: a refitted expert has learnt from the validation part and looks too good.
     expert_logits = {
@@ -146,8 +147,8 @@ def fit_stacked(
     }
     logs = torch.stack([logits.log_softmax(1) for logits in expert_logits.values()])
     prior = prior_weights(dims)
-    taught = class_weights(train.label, dims.classes, schedule.class_weights)
-    weights = pool_weights(logs, validation.label, prior, taught)
+    balance = class_weights(train.label, dims.classes, schedule.class_weights)
+    weights = pool_weights(logs, validation.label, prior, balance)
     model = Stacked(dims, {name: one.model for name, one in fitted.items()})
     model.weights = weights
     history = [
@@ -168,7 +169,7 @@ def prior_weights(dims: Dims) -> Tensor:
     return torch.tensor(shares) / sum(shares)
 
 
-def pool_weights(logs: Tensor, labels: Tensor, prior: Tensor, taught: Tensor) -> Tensor:
+def pool_weights(logs: Tensor, labels: Tensor, prior: Tensor, balance: Tensor) -> Tensor:
     """Weights ``w_e ≥ 0`` [E] that maximise the likelihood of the pooled log-probabilities.
 
     The likelihood is at the class frequencies of the corpus (`schedule.log_prior`). A validation
@@ -179,11 +180,11 @@ def pool_weights(logs: Tensor, labels: Tensor, prior: Tensor, taught: Tensor) ->
         logs: log-probabilities of the validation part by each expert [E, N, C].
         labels: class ids [N].
         prior: weights before the validation part is seen [E].
-        taught: the class weights that the experts were trained with [C].
+        balance: the class weights that the experts were trained with [C].
     """
     count = len(logs)
     # Double precision: L-BFGS compares losses that differ in their last digits as it converges.
-    frequencies = log_prior(taught).double()
+    frequencies = log_prior(balance).double()
     # An expert's zero probability would exclude a class by itself: log p is at least -12, 6e-6.
     given, labels = logs.double().clamp(min=-12), labels.to(logs.device)
     start = prior.double()

@@ -251,20 +251,20 @@ def sign_flip(one: Floats, other: Floats, metric: Metric) -> Floats:
     # cluster keeps its own system, with −1 it takes the other's. All exchanges are one product.
     first, second = one.mean(-3), other.mean(-3)
     half, total = (first - second) / 2, (first + second).sum(-3) / 2
-    seen = np.abs(_gap(total, half.sum(-3), metric))
+    observed = np.abs(_gap(total, half.sum(-3), metric))
     clusters = first.shape[-3]
     # [S, everything else]: one matrix product applies many sign flips at once.
     flat = np.moveaxis(half, -3, 0).reshape(clusters, -1)
     signs = _signs(clusters)
     block = max(1, _AT_ONCE // max(flat.shape[1], clusters))
-    as_large = np.zeros(seen.shape)
+    as_large = np.zeros(observed.shape)
     for start in range(0, len(signs), block):
-        turned = (signs[start : start + block] @ flat).reshape(-1, *total.shape)
-        gaps = np.abs(_gap(total, turned, metric))
+        exchanged = (signs[start : start + block] @ flat).reshape(-1, *total.shape)
+        gaps = np.abs(_gap(total, exchanged, metric))
         # Exchanging all or nothing must give the observed gap, whose last bits may differ.
-        as_large += (gaps >= seen - 1e-12).sum(0)
-    itself = clusters > _EXACT  # what was seen is not among the random exchanges
-    p: Floats = (as_large + itself) / (len(signs) + itself)
+        as_large += (gaps >= observed - 1e-12).sum(0)
+    one_more = clusters > _EXACT  # the observed gap counts, too, beside those of random exchanges
+    p: Floats = (as_large + one_more) / (len(signs) + one_more)
     return p
 
 
