@@ -330,6 +330,9 @@ def test_it_is_printed_without_its_controls(hour):
     hidden = [".bar", ".filters", ".whole", ".fix"]
     assert not any(find(browser, css)[0].is_displayed() for css in hidden)
     assert find(browser, ".list .item")[0].is_displayed()
+    at_once = [".said", ".meter .num", ".meter i"]  # paper shows no moment
+    assert not any(find(browser, css)[0].is_displayed() for css in at_once)
+    assert "anger" in find(browser, ".meter")[0].text
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
