@@ -20,6 +20,7 @@ from made_corpora import (
     write_meld_table,
 )
 from made_layouts import LAYOUTS
+from multimodal_ser.common.spelling import alike
 from multimodal_ser.corpora import CORPORA, Utterance
 from multimodal_ser.corpora.base import decode_text
 from multimodal_ser.errors import SerError
@@ -39,14 +40,26 @@ def test_macos_companions_are_ignored(corpus: str, tmp_path: Path) -> None:
     assert read.left_out == []
 
 
-@pytest.mark.parametrize("corpus", ["iemocap", "cremad", "meld", "emodb", "ravdess"])
+@pytest.mark.parametrize(
+    "corpus",
+    [
+        "iemocap",
+        "cremad",
+        "meld",
+        "emodb",
+        "ravdess",
+        "msp-podcast",
+        *sorted(LAYOUTS.keys() - {"resd"}),
+    ],
+)
 def test_archives_that_unpack_a_folder_deeper(corpus: str, tmp_path: Path) -> None:
-    built = MAKERS[corpus](tmp_path / "release")
+    make = (MAKERS | LAYOUTS)[corpus]
+    built = make(tmp_path / "release")
     put(tmp_path / "archives" / "part.zip")
     read = CORPORA[corpus].read(tmp_path)
     assert {row.id: row.emotion for row in read.utterances} == built.emotions
     if corpus != "ravdess":  # which is searched at any depth, and lists second copies
-        MAKERS[corpus](tmp_path / "again")
+        make(tmp_path / "again")
         with pytest.raises(SerError, match=r"several folders .*: again, release; give one"):
             CORPORA[corpus].read(tmp_path)
 
@@ -357,6 +370,18 @@ def test_emodb2_speakers_are_not_taken_from_another_column(tmp_path: Path) -> No
         CORPORA["emodb2"].read(root)
     table.write_text(text.replace(cell, "0 days 00:00:00.500000,,"))
     assert {row.speaker for row in CORPORA["emodb2"].read(root).utterances} >= {None}
+
+
+def test_speakers_of_names_in_small_letters_are_those_of_capitals(tmp_path: Path) -> None:
+    for name in ("oaf_back_fear", "oa_bite_neutral", "yaf_dog_happy"):
+        put(tmp_path / f"{name}.wav")
+    rows = {row.id.partition("/")[2]: row for row in CORPORA["tess"].read(tmp_path).utterances}
+    speakers = {key: (alike(str(row.speaker)), row.extra["age"]) for key, row in rows.items()}
+    assert speakers == {
+        "oaf_back_fear": ("oaf", 64),
+        "oa_bite_neutral": ("oaf", 64),
+        "yaf_dog_happy": ("yaf", 26),
+    }
 
 
 def test_emozionalmente_without_an_emotion(tmp_path: Path) -> None:

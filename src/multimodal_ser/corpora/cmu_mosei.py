@@ -37,7 +37,7 @@ def read_cmu_mosei(root: Path) -> Corpus:
     Raises:
         SerError: folder, raters' labels or recordings are missing.
     """
-    root = base.require_folder(Path(root), "CMU-MOSEI")
+    root = base.require_folder(Path(root), "CMU-MOSEI", "Raw", "Labels")
     raw = root / "Raw" if (root / "Raw").is_dir() else root
     tables = base.files(raw / "Labels", [".csv"])
     if not tables:

@@ -98,7 +98,7 @@ def read_emodb2(root: Path) -> Corpus:
     Raises:
         SerError: no such folder or header, or no recording.
     """
-    root = base.require_folder(Path(root), "EmoDB 2.0")
+    root = base.require_folder(Path(root), "EmoDB 2.0", "db.yaml")
     header = read_header(root)
     if _AMBIGUOUS not in header["tables"]:
         raise SerError(

@@ -25,9 +25,7 @@ def read_emozionalmente(root: Path) -> Corpus:
     Raises:
         SerError: no such folder or table, or no recording.
     """
-    root = base.require_folder(Path(root), "Emozionalmente")
-    if not (root / "metadata").is_dir() and (root / "emozionalmente_dataset").is_dir():
-        root = root / "emozionalmente_dataset"
+    root = base.require_folder(Path(root), "Emozionalmente", "metadata")
     samples = root / "metadata" / "samples.csv"
     if not samples.is_file():
         raise SerError(f"no {samples}; give the folder that Emozionalmente was unpacked into")

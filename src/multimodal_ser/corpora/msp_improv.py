@@ -37,7 +37,7 @@ def read_msp_improv(root: Path) -> Corpus:
     Raises:
         SerError: no such folder or table, or no recording.
     """
-    root = base.require_folder(Path(root), "MSP-IMPROV")
+    root = base.require_folder(Path(root), "MSP-IMPROV", "Evalution.txt", "Evaluation.txt")
     spelt = [root / "Evalution.txt", root / "Evaluation.txt"]
     tables = [path for path in spelt if path.is_file()]
     if not tables:

@@ -35,7 +35,7 @@ def read_msp_podcast(root: Path) -> Corpus:
     Raises:
         SerError: folder, table or recordings are missing, or a class is unknown.
     """
-    root = base.require_folder(Path(root), "MSP-Podcast")
+    root = base.require_folder(Path(root), "MSP-Podcast", "Labels")
     table = root / "Labels" / "labels_consensus.csv"
     if not table.is_file() and table.with_name("labels_concensus.csv").is_file():
         table = table.with_name("labels_concensus.csv")

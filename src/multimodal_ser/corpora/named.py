@@ -34,7 +34,7 @@ class Named:
         words: code of an emotion, in lower case → class; in ``corpora.json``, ``a=anger sad …``.
         people: a speaker, or the beginning of several speakers' names → ``sex`` or ``sex:age``.
         texts: sentence → its words.
-        same: another spelling of a speaker → the speaker.
+        same: another spelling of a speaker, in capitals → the speaker.
     """
 
     title: str
@@ -84,7 +84,7 @@ def _utterance(
     given = {key: value for key, value in found.items() if value}
     part = given.pop("split", "").lower()
     speaker = given.get("speaker")
-    speaker = known.same.get(speaker, speaker) if speaker else None
+    speaker = known.same.get(speaker.upper(), speaker) if speaker else None
     extra: dict[str, Any] = {"code": given["emotion"], **_person(known, speaker)}
     extra |= {key: value for key, value in given.items() if key not in ("speaker", "emotion")}
     return Utterance(
@@ -101,7 +101,8 @@ def _utterance(
 
 def _person(known: Named, speaker: str | None) -> dict[str, Any]:
     """Returns sex and age of a speaker, if the corpus gives them."""
-    fitting = [start for start in known.people if speaker and speaker.startswith(start)]
+    small = (speaker or "").lower()
+    fitting = [start for start in known.people if small.startswith(start.lower())]
     # the longest beginning counts: an entry for one speaker goes before one for several
     return base.person(known.people[max(fitting, key=len)]) if fitting else {}
 
