@@ -100,6 +100,25 @@ def test_huggingface_reads_what_save_to_disk_writes(tmp_path: Path) -> None:
     assert {u.split for u in corpus.utterances} == {"train", "dev", "test"}
 
 
+def test_huggingface_takes_no_recording_of_another_version_of_the_same_size(tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    root = make_huggingface(tmp_path).root
+    CORPORA["huggingface"].read(root)
+    path = min((root / "data").glob("*.parquet"))
+    table = pyarrow.parquet.read_table(path)
+    rows = table.to_pylist()
+    kind = next(name for name, cell in rows[0].items() if isinstance(cell, dict))
+    for one in rows:
+        one[kind]["bytes"] = one[kind]["bytes"][:-1] + b"\x7f"
+    changed = pyarrow.Table.from_pylist(rows, table.schema)
+    pyarrow.parquet.write_table(changed, path)
+    kept = {
+        Path(str(one.audio)).read_bytes() for one in CORPORA["huggingface"].read(root).utterances
+    }
+    assert {one[kind]["bytes"] for one in rows} <= kept
+
+
 def test_folders_say_parts_and_ask_who_speaks(tmp_path: Path) -> None:
     root = make_folders(tmp_path).root
     corpus = CORPORA["folders"].read(root)
@@ -147,6 +166,13 @@ def test_kaldi_cuts_segments_and_runs_no_command(tmp_path: Path) -> None:
     (root / "dev/utt2emotion").unlink()
     with pytest.raises(SerError, match="utt2emo"):
         CORPORA["kaldi"].read(root)
+
+
+def test_kaldis_emotions_without_a_recording_are_counted(tmp_path: Path) -> None:
+    root = make_kaldi(tmp_path).root
+    write(root / "train/utt2emo", "u1 ang\nu2 neu\nann-u4 sad\n")
+    told = "note: 1 emotion of train without a recording in wav.scp or segments: ann-u4"
+    assert told in CORPORA["kaldi"].read(root).left_out
 
 
 def test_kaldi_segments_to_the_end_and_on_one_channel(tmp_path: Path) -> None:

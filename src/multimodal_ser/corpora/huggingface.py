@@ -118,10 +118,11 @@ def _column_of_sound(
 
 
 def _kept(sound: bytes, path: Path) -> str:
-    """Writes a recording unless it exists; the file's ending follows from its content."""
+    """Writes a recording unless it is there; the file's ending follows from its content."""
     ending = next((end for start, end in _MAGIC.items() if sound.startswith(start)), ".wav")
     path = path.with_name(path.name + ending)
-    if not path.is_file() or path.stat().st_size != len(sound):
+    # another version of the data set may have another recording of the same size in this row
+    if not path.is_file() or path.read_bytes() != sound:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, sound)
     return str(path.absolute())

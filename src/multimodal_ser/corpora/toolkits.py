@@ -23,7 +23,7 @@ from multimodal_ser.corpora.base import is_hidden, json_of, read_text, require_f
 from multimodal_ser.corpora.labels import sex_of
 from multimodal_ser.corpora.rows import of_rows, part_named
 from multimodal_ser.corpora.utterance import Corpus
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, counted, some_of
 
 _EMOTIONS = ("utt2emo", "utt2emotion", "utt2label")
 _PART = re.compile(r"(?:^|[_.-])(train|dev|valid|validation|test)(?=[_.-]|$)")
@@ -51,16 +51,20 @@ def read_kaldi(root: Path, name: str | None = None) -> Corpus:
     folders = [path.parent for path in sorted([*root.glob("wav.scp"), *root.glob("*/wav.scp")])]
     if not folders:
         raise SerError(f"{root}: no wav.scp in it or in its folders; give a Kaldi data folder")
+    notes: list[str] = []
     rows = [
-        row for folder in folders for row in _rows(folder, "" if folder == root else folder.name)
+        row
+        for folder in folders
+        for row in _rows(folder, "" if folder == root else folder.name, notes)
     ]
-    on_one = sum(row.pop("on_one") for row in rows)
-    note = f"{on_one} segments name a channel; of a recording with several, their mean is read"
-    notes = [note] if on_one else []
+    if on_one := sum(row.pop("on_one") for row in rows):
+        notes.append(
+            f"{on_one} segments name a channel; of a recording with several, their mean is read"
+        )
     return of_rows(name or root.resolve().name, root / "wav.scp", rows, notes=notes)
 
 
-def _rows(folder: Path, part: str) -> Iterator[dict[str, Any]]:
+def _rows(folder: Path, part: str, notes: list[str]) -> Iterator[dict[str, Any]]:
     emotions = next((_map(folder / file) for file in _EMOTIONS if (folder / file).is_file()), None)
     if emotions is None:
         raise SerError(
@@ -70,6 +74,9 @@ def _rows(folder: Path, part: str) -> Iterator[dict[str, Any]]:
     segments = _map(folder / "segments") or {key: key for key in recordings}
     speakers, words = _map(folder / "utt2spk"), _map(folder / "text")
     genders, of_speaker = _map(folder / "utt2gender"), _map(folder / "spk2gender")
+    if lone := sorted(emotions.keys() - segments.keys()):
+        labels = f"{counted(len(lone), 'emotion')} of {folder.name} without a recording"
+        notes.append(f"{labels} in wav.scp or segments: {some_of(lone)}")
     for key, segment in segments.items():
         recording, *times = segment.split() or [""]
         if len(times) == 1 or (times and not all(map(_NUMBER.fullmatch, times[:2]))):
