@@ -1,4 +1,4 @@
-"""the original's .pkl and .pt files → plain arrays, lists and dicts, without running anything.
+"""Users' .pkl and .pt files → plain arrays, lists and dicts, without running anything.
 
 A pickle is a program. This reader interprets its instructions itself. Instructions that can call
 something are replaced, and the names that a pickle may ask for are not looked up but mapped to
@@ -155,7 +155,7 @@ class _Reader(pickle._Unpickler):
 
     def load_setitems(self) -> None:
         # Since the last mark the stack holds keys and values in turn.
-        for key in self.stack[::2]:  # since the last mark
+        for key in self.stack[::2]:
             check_pickle_key(key)
         super().load_setitems()  # type: ignore[misc]
 

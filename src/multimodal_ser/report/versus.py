@@ -87,14 +87,16 @@ def _adaptation(rows: Sequence[Row]) -> list[_Pair]:
     """Pairs each method with no adaptation and with mere standardisation, model by model."""
     pairs = []
     networks = [row for row in rows if not row.baseline]
-    for bar in (NO_ADAPTATION, "standardize"):
+    for base in (NO_ADAPTATION, "standardize"):
         for row in networks:
-            bars = [
-                one for one in networks if one.model == row.model and _adaptation_of(one) == bar
+            others = [
+                one for one in networks if one.model == row.model and _adaptation_of(one) == base
             ]
-            if _adaptation_of(row) in (NO_ADAPTATION, bar):
+            if _adaptation_of(row) in (NO_ADAPTATION, base):
                 continue
-            pairs += [_Pair(f"each method against {bar}", row.name, b.name, "") for b in bars]
+            pairs += [
+                _Pair(f"each method against {base}", row.name, one.name, "") for one in others
+            ]
     return pairs + _against_best(rows)
 
 
@@ -106,10 +108,10 @@ def _transfer(rows: Sequence[Row]) -> list[_Pair]:
     """Pairs each fine-tuned model with one from scratch and with linear, given the same labels."""
     pairs = []
     tuned = [row for row in rows if row.settings.get("train.parts") in ("all", "head")]
-    for bar in (TUNED_AS["scratch"], PROBE):
+    for base in (TUNED_AS["scratch"], PROBE):
         for row in tuned:
-            bars = [one for one in rows if one.share == row.share and _is(one, row, bar)]
-            pairs += [_Pair(f"fine-tuned against {bar}", row.name, b.name, "") for b in bars]
+            others = [one for one in rows if one.share == row.share and _is_for(one, row, base)]
+            pairs += [_Pair(f"fine-tuned against {base}", row.name, one.name, "") for one in others]
     return pairs
 
 
@@ -122,9 +124,10 @@ def _chosen(rows: Sequence[Row]) -> list[_Pair]:
     return pairs + _against_best(rows)
 
 
-def _is(row: Row, tuned: Row, bar: str) -> bool:
-    if bar == PROBE:
-        return row.model == bar
+def _is_for(row: Row, tuned: Row, base: str) -> bool:
+    """Whether a row is what a fine-tuned one is compared with: from scratch, or linear."""
+    if base == PROBE:
+        return row.model == base
     return row.model == tuned.model and row.settings.get("train.parts") == "scratch"
 
 
@@ -204,7 +207,7 @@ def _compared(
     counts = sums[one.name], sums[other.name]
     metric = DISTRIBUTION_SCORES[score] if score else headline_metric(sample)
     better = DISTRIBUTION_SCORES[score].better if score else "higher"
-    if unknown := _unknown(one, other, sample, effective_clusters(counts[0], metric)):
+    if unknown := _why_untestable(one, other, sample, effective_clusters(counts[0], metric)):
         gap = float(metric(counts[0].sum(0)).mean() - metric(counts[1].sum(0)).mean())
         return Versus(*pair, gap, None, None, None, None, unknown, score, better)
     # equal few-shot draws gave both systems the same utterances and are paired; equal seeds
@@ -217,7 +220,7 @@ def _compared(
     return Versus(*pair, *ends, exact, score=score, better=better)
 
 
-def _unknown(one: System, other: System, sample: Sample, effective: float) -> str:
+def _why_untestable(one: System, other: System, sample: Sample, effective: float) -> str:
     """Says why a difference cannot be tested; empty if it can."""
     if sample.by != "speaker":
         return "the speakers are not known, and utterances of one speaker are alike"

@@ -124,7 +124,7 @@ def _named_groups(kind: str, utterances: Sequence[Utterance]) -> dict[str, str]:
 
 
 def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -> dict[str, str]:
-    """The names of sounds, one for utterances that overlap in their recording or are copies.
+    """Id → a name of its sound: one name for utterances that overlap in a recording or are copies.
 
     So windows that are cut with an overlap count as one recording, and touching turns do not.
     """
@@ -144,9 +144,9 @@ def _with_overlaps(sounds: Mapping[str, str], utterances: Sequence[Utterance]) -
 
 
 def copies_by_name(utterances: Sequence[Utterance]) -> Iterator[tuple[str, str]]:
-    """Pairs of ids of which one is the other's with what augmentation adds to a name.
+    """Pairs of an utterance and an altered copy of it, by what augmentation adds to names.
 
-    Speech at another speed or pitch has another fingerprint.
+    Fingerprints do not find all copies: at another speed or pitch, speech has another one.
     """
     known = {row.id for row in utterances}
     for key in sorted(known):
@@ -308,9 +308,9 @@ def shared_between(
     known |= {sounds.get(row.id, row.id) for row in learnt}
     ids = {row.id for row in learnt}, {row.id for row in tested}
     for one, other in _overlapping([*learnt, *tested]):
-        for mine, theirs in ((one, other), (other, one)):
-            if mine in ids[0] and theirs in ids[1]:
-                known.add(theirs)
+        for first, second in ((one, other), (other, one)):
+            if first in ids[0] and second in ids[1]:
+                known.add(second)
     copies = sorted(row.id for row in tested if {row.id, sounds.get(row.id)} & known)
     notes, files = [], set(_cut_from(learnt).values())
     if cut := sorted(key for key, file in _cut_from(tested).items() if file in files):

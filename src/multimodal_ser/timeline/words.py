@@ -60,7 +60,7 @@ class Recogniser:
                 alone and another language is asked for.
         """
         library = import_extra("faster_whisper", "to recognise words", "asr")
-        place = _place(source)
+        place = _model_source(source)
         kind, _, number = device.partition(":")
         # CTranslate2, which computes here, knows these two and numbers GPUs in another argument
         where = {
@@ -197,9 +197,9 @@ def assigned(
     before: tuple[int, Word] | None = None
     for word in words:
         middle = (word.start + word.end) / 2
-        off = [max(start - middle, middle - end) for start, end in edges]
-        place = off.index(min(off))
-        if off[place] > 0 and before and word.start - before[1].end < _GAP:
+        distances = [max(start - middle, middle - end) for start, end in edges]
+        place = distances.index(min(distances))
+        if distances[place] > 0 and before and word.start - before[1].end < _GAP:
             ends = before[1].text.endswith((".", "?", "!"))
             place = place if ends else before[0]
         before = place, word
@@ -208,7 +208,7 @@ def assigned(
         yield place, replace(word, start=start, end=min(max(word.end, start + 0.01), last))
 
 
-def _place(source: str | Path | None) -> str:
+def _model_source(source: str | Path | None) -> str:
     """The source for faster-whisper: the folder of an installed package, if one has this size."""
     name = f"whisper-{source or 'tiny'}"
     offline = WEIGHT_SOURCES[name].offline if name in WEIGHT_SOURCES else None
