@@ -209,7 +209,7 @@ def test_a_server_has_turns_for_others_while_it_adapts(model):
 
     paused = []
     mine = Yielding(model, lambda: paused.append(1))
-    channel = mine.channel_of([noise(0.5)] * 40, speech=True)
+    channel = mine.channel_of([noise(0.5, n) for n in range(40)], speech=True)
     assert len(paused) == 2  # between three batches
     adapted = mine.adapted(channel)
     assert adapted.channel is channel
@@ -267,8 +267,13 @@ def test_commands(file, tmp_path, capsys):
     one, share = by_folder.mostly
     labels = [max(row["probabilities"], key=row["probabilities"].get) for row in plain]
     assert share == labels.count(one) / 11 == max(map(labels.count, labels)) / 11
-    for path in sorted((tmp_path / "calls").iterdir())[1:]:  # eleven times the same recording
-        path.write_bytes((tmp_path / "calls/00.wav").read_bytes())
+    wave, rate = sounds(1)[0]
+    paths = sorted((tmp_path / "calls").iterdir())
+    for path in paths:  # eleven times the same recording
+        written(path, wave, rate)
+    assert "adapted" not in predicted()[1]  # is one, of which no channel is estimated
+    for number, path in enumerate(paths):  # eleven that are alike
+        written(path, (1 - 0.01 * number) * wave, rate)
     _, said = predicted()
     assert f"without it 100% of them would be {labels[0]}" in said
     assert f"if most of them really are {labels[0]}, use --adapt off" in said

@@ -23,6 +23,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal_ser.audio import audio_hash
 from multimodal_ser.common.arrays import Floats, Samples
 from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.config.settings import Vad
@@ -165,8 +166,10 @@ def estimated_channel(
     """Estimates the channel of waveforms [samples], see `Predictor.channel_of`."""
     references = references_of(backend)
     checked = checked_waves(backend.name, evenly_chosen(waves, ENOUGH_RECORDINGS), 0)
-    # recordings that are too short to be predicted are left out; predicting them says why
-    whole = [wave for wave in checked if len(wave) >= LEAST_SAMPLES]
+    # Recordings that are too short to be predicted are left out; predicting them says why. Copies
+    # tell no more of the channel than one of them, and would pass for many recordings alike.
+    long = [wave for wave in checked if len(wave) >= LEAST_SAMPLES]
+    whole = list({audio_hash(wave): wave for wave in long}.values())
     given = [speech_input(backend, wave, None, vad, speech) for wave in whole]
     spoken = [item.wave for item in given if item.sure > _SURE]
     if not spoken:
