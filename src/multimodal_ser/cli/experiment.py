@@ -61,7 +61,9 @@ class CorpusOptions:
         from multimodal_ser.experiments.loading import load_domain
 
         return load_domain(
-            *(features, self.labels, split),
+            features,
+            self.labels,
+            split,
             folds=folds,
             allow=self.allow,
             audio=self.audio,

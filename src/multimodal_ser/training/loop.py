@@ -120,7 +120,9 @@ def fit(
         training = _Training(model, both, config, seed, adaptation, groups)
         planned = epochs_of(config, len(train)), epochs_of(config, len(both))
         last = _last_of_refit(best.epoch, *planned)
-        next(epoch for epoch in training.epochs() if epoch == last)
+        for epoch in training.epochs():
+            if epoch == last:
+                break
         model.load_state_dict(training.average.model.state_dict())
         model.temperature.copy_(temperature)
     if training.target:
