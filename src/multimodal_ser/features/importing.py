@@ -257,8 +257,7 @@ def _check_widths(source: Path, arrays: Mapping[str, Array]) -> None:
 
 def _unpadded(source: Path, arrays: dict[str, Array]) -> dict[str, Array]:
     """Leaves out rows of zeros at the end, with which arrays of one length are padded."""
-    # the place after the last row that is not zero; if all are zero, the first row stays
-    ends = {key: int(np.flatnonzero(a.any(1))[-1:].sum()) + 1 for key, a in arrays.items()}
+    ends = {key: _end_of(a.any(1)) for key, a in arrays.items()}
     if len({len(a) for a in arrays.values()}) != 1:
         return arrays
     if all(end == len(arrays[key]) for key, end in ends.items()):
@@ -271,9 +270,15 @@ def _unpadded(source: Path, arrays: dict[str, Array]) -> dict[str, Array]:
     return {key: a[: ends[key]] for key, a in arrays.items()}
 
 
+def _end_of(used: Array) -> int:
+    """The place after the last row or column that is not zero; 1 if all are zero."""
+    places = np.flatnonzero(used)
+    return int(places[-1]) + 1 if len(places) else 1
+
+
 def _warn_of_padded_columns(source: Path, arrays: Mapping[str, Array]) -> None:
     """Warns of matrices of one shape that end in zeros as [dim, time] does where it is padded."""
-    ends = [int(np.flatnonzero(a.any(0))[-1:].sum()) + 1 for a in arrays.values()]
+    ends = [_end_of(a.any(0)) for a in arrays.values()]
     (rows, columns), *_ = (array.shape for array in arrays.values())
     if rows > 1 and len({*ends}) > 2 and np.median(ends) < columns:
         _log.warning(

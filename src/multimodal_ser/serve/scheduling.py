@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -251,11 +252,11 @@ def check_work(seconds: float, window: float, hop: float, settings: Settings) ->
     if predicted <= most:
         return
     # The hop, rounded up, with which the same window would be allowed.
-    wider = -(-window * (seconds - window) // max(most - window, 1e-9))
+    wider = math.ceil(window * (seconds - window) / max(most - window, 1e-9))
     raise RefusedError(
         422,
         f"window={window:g} s every hop={hop:g} s of {seconds:.0f} s are {predicted:.0f} s of "
-        f"sound to predict; allowed: {most:g} s; take a hop of {wider:.0f} s or more, a shorter "
+        f"sound to predict; allowed: {most:g} s; take a hop of {wider} s or more, a shorter "
         "window, or a shorter recording",
     )
 

@@ -7,6 +7,7 @@ path through the clusters then gives the speaker turns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -130,7 +131,7 @@ def _clearest(
     two = _centres(vectors, made[2])
     if len(two) < 2 or two[0] @ two[1] > 1 - APART:
         return np.zeros(len(near), np.int64)
-    part = slice(None, None, -(-len(near) // _MOST))
+    part = slice(None, None, math.ceil(len(near) / _MOST))  # evenly spaced, _MOST at most
     clear = {
         number: _silhouette(near[part], centres[part], labels[part])
         for number, labels in made.items()
