@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from multimodal_ser.common.arrays import Array
 from multimodal_ser.common.spelling import tidy
@@ -270,7 +271,7 @@ def _unpadded(source: Path, arrays: dict[str, Array]) -> dict[str, Array]:
     return {key: a[: ends[key]] for key, a in arrays.items()}
 
 
-def _end_of(used: Array) -> int:
+def _end_of(used: ArrayLike) -> int:
     """The place after the last row or column that is not zero; 1 if all are zero."""
     places = np.flatnonzero(used)
     return int(places[-1]) + 1 if len(places) else 1
