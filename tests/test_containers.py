@@ -172,3 +172,27 @@ def test_sound_of_more_than_seven_channels_is_read(kind, count):
     apart = np.concatenate(list(read_blocks(file.getvalue(), mixed=False)))
     np.testing.assert_allclose(apart, sound, atol=1e-4)
     np.testing.assert_allclose(read_audio(file.getvalue()), sound.mean(axis=1), atol=1e-4)
+
+
+def test_a_track_that_begins_on_the_way_is_told():
+    def part(seconds, *tones):
+        file, packets = io.BytesIO(), []
+        with av().open(file, "w", format="mpegts") as out:
+            tracks = [out.add_stream("mp2", rate=48_000, layout="mono") for _ in tones]
+            for track, hertz in zip(tracks, tones, strict=True):
+                sound = (tone(seconds, 48_000, hertz) * 32767).astype(np.int16)
+                for at in range(0, len(sound), 1152):
+                    block = np.ascontiguousarray(sound[None, at : at + 1152])
+                    frame = av().AudioFrame.from_ndarray(block, "s16", "mono")
+                    frame.sample_rate, frame.pts = 48_000, at
+                    packets += track.encode(frame)
+                packets += track.encode(None)
+            out.mux(sorted(packets, key=lambda packet: packet.pts))
+        return file.getvalue()
+
+    told = []
+    alone = part(10.0, 440.0)
+    samples = read_audio(alone + part(1.0, 440.0, 880.0) + alone, warn=told.append)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(21.0, abs=0.1)
+    assert pitch(samples) == pytest.approx(440, abs=2)
+    assert any("another track begins on the way" in line for line in told)

@@ -185,6 +185,9 @@ class Container:
                 reason = getattr(error, "strerror", None) or error
                 self.notes.append(f"ends in damaged data ({reason}); what is before it is read")
                 return
+            except IndexError:  # of PyAV, at the end of the file
+                self.notes.append("another track begins on the way in it; that one is not read")
+                return
             if packet is None:
                 return
             if packet.pts is not None and packet.time_base:
