@@ -288,6 +288,16 @@ def test_a_score_of_another_shape_or_scale_is_told_before_anything_is_trained(
     assert not (tmp_path / "new").exists()
 
 
+def test_a_score_for_one_class_set_is_tried_with_as_many_classes(tmp_path, monkeypatch):
+    monkeypatch.setitem(METRICS, "fourth", lambda m: m[..., 3, 3] / m[..., 3, :].sum(-1))
+    material = load_material(made_folder(tmp_path, made_rows(48)), class_set("common4"))
+    plan = InDomain(models=("linear",)).plan(material, make_split(material.utterances, "speaker"))
+    assert make_experiment(plan, tmp_path / "runs")
+    write_experiment(tmp_path / "of_fewer", {"audio": (2.0, 1), "linear": (1.0, 1)})
+    with pytest.raises(SerError, match=r"the score 'fourth' fails for counts .*IndexError"):
+        report(tmp_path / "of_fewer")
+
+
 def test_installed_packages_add_theirs_by_entry_points(tmp_path):
     (tmp_path / "my_plugin.py").write_text(PLUGIN)
     info = tmp_path / "my_plugin-1.0.dist-info"

@@ -51,6 +51,11 @@ class ClassNames:
         return names.count(",") + 1 if self.task.endswith("attributes") else 0
 
     @property
+    def count(self) -> int:
+        """How many outputs are classes; they are the first ones."""
+        return len(self.classes) - self.values
+
+    @property
     def parts(self) -> tuple[ClassNames, ...]:
         """The outputs of each task by itself."""
         if "+" not in self.task:

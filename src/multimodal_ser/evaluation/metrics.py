@@ -213,21 +213,29 @@ METRICS: dict[str, Callable[[ArrayLike], Floats]] = {
 """Name → score of counts [..., C, C]; every table shows each of them, with its interval."""
 
 
-def check_scores() -> None:
+def check_scores(classes: int) -> None:
     """Tries every score on two matrices, so that none of a plug-in's fails after a training.
 
+    Args:
+        classes: number of classes of the matrices; a score may be made for one class set alone.
+
     Raises:
-        SerError: one does not give a value from -1 to 1 for each.
+        SerError: one fails, or does not give a value from -1 to 1 for each.
     """
-    matrices = np.stack([np.eye(3), np.ones((3, 3))])
+    matrices = np.stack([np.eye(classes), np.ones((classes, classes))])
     for name, score in METRICS.items():
-        given: Any = score(matrices)
+        try:
+            given: Any = score(matrices)
+        except Exception as error:
+            raise SerError(
+                f"the score {name!r} fails for counts {list(matrices.shape)}: {error!r}"
+            ) from error
         fits = isinstance(given, np.ndarray) and given.shape == (2,) and given.dtype.kind in "fiu"
         if not fits or (np.abs(given) > 1).any():
             shown = " ".join(repr(given).split())
             raise SerError(
-                f"the score {name!r} gives {shown} for counts [2, 3, 3]; needed: an array [2] of "
-                "values from 0 to 1, or from -1 (CONTRIBUTING.md)"
+                f"the score {name!r} gives {shown} for counts {list(matrices.shape)}; needed: an "
+                "array [2] of values from 0 to 1, or from -1 (CONTRIBUTING.md)"
             )
 
 

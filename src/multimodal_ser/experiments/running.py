@@ -76,7 +76,8 @@ def make_experiment(
         Exception: that of the first run that failed, after all others have been made.
     """
     _check_devices(experiment, device)
-    check_scores()
+    for count in {item.config.labels.count for item in experiment.plans} - {0}:
+        check_scores(count)
     _write_description(experiment, out, command)
     set_aside(out, [item.config for item in experiment.plans])
     for name, split in experiment.splits.items():

@@ -188,7 +188,8 @@ def summary_of(
         part: which rows the runs hold.
         manifests: of the tested corpora, for scores by sex and age.
     """
-    metrics.check_scores()
+    if count := runs[0].config.labels.count:
+        metrics.check_scores(count)
     try:
         aligned = align(runs)
     except SerError as error:

@@ -121,7 +121,7 @@ def _write_json(path: Path, value: object) -> None:
 def _scores(labels: ClassNames, parts: Iterable[Predicted]) -> dict[str, dict[str, float]]:
     """Scores for people who look into the folder; reports compute theirs from the predictions."""
     scores: dict[str, dict[str, float]] = {}
-    cut = len(labels.classes) - labels.values
+    cut = labels.count
     for one in parts:
         of_part = scores.setdefault(one.part, {})
         if cut:
