@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -236,8 +237,8 @@ def test_a_stopped_extraction_ends_after_the_batch(tmp_path):
 class Inside(FakeEncoder):
     """Notes how many threads are inside with each batch."""
 
-    def __init__(self, device):
-        super().__init__()
+    def __init__(self, device, **changes):
+        super().__init__(**changes)
         self.device, self.inside, self.most = device, 0, []
 
     def __call__(self, items):
@@ -268,11 +269,25 @@ def test_a_batch_is_as_long_as_the_encoder_asks(tmp_path):
     assert load_encoder("emotion2vec-base", tiny("emotion2vec-base", tmp_path)).batch_seconds == 32
 
 
-def test_threads_share_an_encoder_after_its_first_batch(tmp_path):
-    rows, encoder = made_corpus(tmp_path / "wav", 24), Inside("cpu")
+def test_threads_share_a_users_encoder_after_its_first_batch(tmp_path):
+    rows, encoder = made_corpus(tmp_path / "wav", 24), Inside("cpu", code="0123456789abcdef")
     extract(rows, encoder, tmp_path / "out", chunk=2, threads=4)
     assert encoder.most[0] == 1
     assert max(encoder.most) > 1
+
+
+def test_several_cores_encode_a_small_corpus(tmp_path):
+    """Also from the first batch on: of two dozen recordings there may be no other."""
+    both = threading.Barrier(2, timeout=60)
+
+    class Meet(FakeEncoder):
+        def __call__(self, items):
+            both.wait()  # raises where no other thread comes
+            return super().__call__(items)
+
+    encoder = Meet()
+    extract(made_corpus(tmp_path / "wav", 24), encoder, tmp_path / "out", threads=2)
+    assert encoder.batches == [12, 12]
 
 
 def test_numbers_of_another_format_do_not_mix(tmp_path):

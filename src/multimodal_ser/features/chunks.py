@@ -227,15 +227,16 @@ class _Stopped(Exception):  # noqa: N818 - an end, no error
 class _Guarded:
     """An encoder that several threads share, and that can be stopped between two batches.
 
-    The first batch is encoded alone: tokenizers set up padding and truncation in their first call
-    and fail if another call comes in between. A GPU always gets one batch at a time, while the
-    other threads decode.
+    Sentences' first batch is encoded alone: tokenizers set up padding and truncation in their first
+    call and fail if another call comes in between; a user's encoder may do the like. A GPU always
+    gets one batch at a time, while the other threads decode.
     """
 
     def __init__(self, encoder: Encoder, on_gpu: bool, stop: Event) -> None:
         self.info, self._encoder, self._stop = encoder.info, encoder, stop
         self.most_pieces = getattr(encoder, "most_pieces", 0)
-        self._alone, self._on_gpu, self._settled = Lock(), on_gpu, False
+        self._alone, self._on_gpu = Lock(), on_gpu
+        self._settled = self.info.modality == "audio" and not self.info.code
 
     def __call__(self, items: Any) -> Any:
         together = self._settled and not self._on_gpu

@@ -1,6 +1,6 @@
 """manifest.jsonl → audio → encoders → features/<corpus>/<encoder>.safetensors, resumable.
 
-The manifest is cut into chunks of fixed size. Each chunk becomes a part file that is complete or
+The manifest is cut into chunks. Each chunk becomes a part file that is complete or
 absent, and the parts are merged at the end. After an interruption the next call resumes and gives
 the same bytes: batches never cross chunks, so the same utterances are always in the same batches.
 """
@@ -39,6 +39,7 @@ from multimodal_ser.features.pool import KEPT_TOKENS, Pool, check_pooling
 from multimodal_ser.features.store import FeatureHeader, FeatureStore, differences, feature_path
 
 _log = logging.getLogger(__name__)
+_CHUNK = 64  # utterances, at most
 
 _SETTINGS = (
     "corpus", "encoder", "modality", "dim", "weights", "layers", "tokens", "pool", "dtype",
@@ -73,7 +74,7 @@ def extract(
     tokens: int | None = None,
     dtype: str | None = None,
     pool: Pool | None = None,
-    chunk: int = 64,
+    chunk: int | None = None,
     batch_seconds: float | None = None,
     overwrite: bool = False,
     retry_failed: bool = False,
@@ -98,7 +99,8 @@ def extract(
         dtype: ``float16`` or ``float32``, as stored; None for float16, and for float32 if the
             encoder is a user's: what it measures may be too small or too large for 16 bits.
         pool: how the pooled vector is made, ``mean`` or ``first``; None for the encoder's own way.
-        chunk: utterances per part file.
+        chunk: utterances per part file; None for 64, or fewer of a small corpus, so that several
+            cores have work.
         batch_seconds: length of a batch including its padding, in seconds of sound (15 characters
             of text count as one); None for the encoder's own `batch_seconds`, or else 32.
         overwrite: replace a finished file, whatever its settings.
@@ -123,10 +125,11 @@ def extract(
     path = _path(out, header)
     with locked(path):
         done = None if overwrite or not path.exists() else _finished(path, header)
-        chunks = _to_do(spoken, done, header, chunk, retry_failed)
+        most = batch_seconds or float(getattr(encoder, "batch_seconds", BATCH_SECONDS))
+        size = chunk or _chunk_size(len(spoken), most)
+        chunks = _to_do(spoken, done, header, size, retry_failed)
         if chunks:
             _log.info("%s", _size_of(header, utterances))
-            most = batch_seconds or float(getattr(encoder, "batch_seconds", BATCH_SECONDS))
             # All that decides the bytes of the parts: settings, content, who is in which part.
             ids = [[row.id for row in rows] for rows in chunks]
             parts = Parts(path, chunks, digest([asdict(header), ids, most]))
@@ -148,6 +151,19 @@ def extract(
         key for key, sound in done.audio_hashes.items() if first.setdefault(sound, key) != key
     ]
     return ExtractionResult(path, len(done), done.header.failures, done.header.truncated, repeated)
+
+
+def _chunk_size(count: int, batch_seconds: float) -> int:
+    """Utterances per chunk; one core makes a chunk.
+
+    It does not depend on the machine, as the features must not, and the batches of a chunk stay
+    full: twelve utterances last about 32 s. A GPU, which asks for longer batches, makes one chunk
+    after the other anyway.
+
+    >>> [_chunk_size(count, BATCH_SECONDS) for count in (5, 24, 200, 535)]
+    [12, 12, 25, 64]
+    """
+    return _CHUNK if batch_seconds > BATCH_SECONDS else min(_CHUNK, max(12, -(-count // 8)))
 
 
 def _path(out: Path, header: FeatureHeader) -> Path:
