@@ -373,12 +373,16 @@ class Point:
 
     value, dist = "nowhere", None
 
+    def __init__(self, error):
+        self.error = error
+
     def load(self):
-        raise ImportError("no module named nowhere")
+        raise self.error
 
 
-def test_a_broken_plugin_is_named(monkeypatch):
-    monkeypatch.setattr(plugins, "entry_points", lambda group: (Point(),))
+@pytest.mark.parametrize("error", [ImportError("no module named nowhere"), SystemExit(3)])
+def test_a_broken_plugin_is_named(error, monkeypatch):
+    monkeypatch.setattr(plugins, "entry_points", lambda group: (Point(error),))
     plugins.load_plugins.cache_clear()
     with pytest.raises(SerError, match=r"names nowhere as a plug-in, which cannot be imported"):
         plugins.load_plugins()

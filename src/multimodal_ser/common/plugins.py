@@ -38,10 +38,12 @@ def load_plugins() -> None:
     for point in entry_points(group=_GROUP):
         try:
             point.load()
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, SystemExit) as error:
             package = point.dist.name if point.dist else "a package"
+            # a script without a main guard ends the whole process when it is imported
+            why = f"it exits with {error}" if isinstance(error, SystemExit) else error
             raise SerError(
-                f"{package} names {point.value} as a plug-in, which cannot be imported ({error}); "
+                f"{package} names {point.value} as a plug-in, which cannot be imported ({why}); "
                 "repair or uninstall it"
             ) from error
 
