@@ -314,12 +314,12 @@ def test_words_model_base_is_the_installed_package(monkeypatch, tmp_path):
     from multimodal_ser.timeline import words
 
     monkeypatch.setattr(words, "package_folder", lambda package: None)
-    assert words._place("base") == "base"
-    assert words._place(tmp_path) == str(tmp_path)
-    assert words._place("small") == "small"
+    assert words._model_source("base") == "base"
+    assert words._model_source(tmp_path) == str(tmp_path)
+    assert words._model_source("small") == "small"
     monkeypatch.setattr(words, "package_folder", lambda package: tmp_path)
     monkeypatch.setattr(
         words, "resolve", lambda name, source: Weights(tmp_path / name, tmp_path, "")
     )
-    assert words._place("base") == str(tmp_path / "whisper-base")
-    assert words._place(None) == str(tmp_path / "whisper-tiny")
+    assert words._model_source("base") == str(tmp_path / "whisper-base")
+    assert words._model_source(None) == str(tmp_path / "whisper-tiny")
