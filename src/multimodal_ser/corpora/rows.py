@@ -114,13 +114,13 @@ def of_cells(
 
 def _with_persons(rows: Sequence[Utterance]) -> tuple[list[Utterance], int]:
     """In a table of predicted segments, adds the recording to speakers that have only numbers."""
-    told: dict[int, str] = {
-        place: f"{row.speaker} of {row.audio}"
-        for place, row in enumerate(rows)
-        if _NUMBERED.fullmatch(row.speaker or "") and any(key.startswith("p_") for key in row.extra)
-    }
-    named = [replace(row, speaker=told.get(place, row.speaker)) for place, row in enumerate(rows)]
-    return named, len(set(told.values()))
+    named, persons = [*rows], set()
+    for place, row in enumerate(rows):
+        if _NUMBERED.fullmatch(row.speaker or "") and any(key[:2] == "p_" for key in row.extra):
+            person = f"{row.speaker} of {row.audio}"
+            named[place] = replace(row, speaker=person)
+            persons.add(person)
+    return named, len(persons)
 
 
 def _are_predicted(rows: Sequence[Utterance]) -> bool:

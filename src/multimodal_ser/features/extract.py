@@ -1,13 +1,14 @@
 """manifest.jsonl → audio → encoders → features/<corpus>/<encoder>.safetensors, resumable.
 
-The manifest is cut into chunks. Each chunk becomes a part file that is complete or
-absent, and the parts are merged at the end. After an interruption the next call resumes and gives
-the same bytes: batches never cross chunks, so the same utterances are always in the same batches.
+The manifest is cut into chunks. Each chunk becomes a part file that is complete or absent, and the
+parts are merged at the end. After an interruption the next call resumes and gives the same bytes:
+batches never cross chunks, so the same utterances are always in the same batches.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -163,7 +164,7 @@ def _chunk_size(count: int, batch_seconds: float) -> int:
     >>> [_chunk_size(count, BATCH_SECONDS) for count in (5, 24, 200, 535)]
     [12, 12, 25, 64]
     """
-    return _CHUNK if batch_seconds > BATCH_SECONDS else min(_CHUNK, max(12, -(-count // 8)))
+    return _CHUNK if batch_seconds > BATCH_SECONDS else min(_CHUNK, max(12, math.ceil(count / 8)))
 
 
 def _path(out: Path, header: FeatureHeader) -> Path:
