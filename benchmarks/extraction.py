@@ -122,9 +122,7 @@ def report_time(rows: Sequence[Utterance], given: argparse.Namespace, folder: Pa
     )
 
 
-def transformers_way(
-    weights: dict[str, torch.Tensor],
-) -> Callable[[Sequence[Utterance]], None]:
+def transformers_way(weights: dict[str, torch.Tensor]) -> Callable[[Sequence[Utterance]], None]:
     """Returns transformers' feature extractor and encoder with our weights, as normally used."""
     from transformers import WhisperConfig, WhisperFeatureExtractor
     from transformers.models.whisper.modeling_whisper import WhisperEncoder

@@ -48,11 +48,7 @@ class Yardstick:
         """Counts confusions [S, 1, C, C] on a table's rows."""
         answers = [self.answers[key] for key in sample.keys]
         return metrics.grouped_confusion(
-            sample.truth,
-            answers,
-            sample.groups,
-            classes=self.classes,
-            groups_total=sample.clusters,
+            sample.truth, answers, sample.groups, classes=self.classes, groups_total=sample.clusters
         )[:, None]
 
 

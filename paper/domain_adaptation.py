@@ -16,14 +16,4 @@ from multimodal_ser.models.adapters import (
 
 GRL, DANN, MMD, CORAL = reverse_gradient, Dann, Mmd, Coral
 
-__all__ = [
-    "ADAPTERS",
-    "CORAL",
-    "DANN",
-    "GRL",
-    "MMD",
-    "coral",
-    "mmd",
-    "ramp",
-    "reverse_gradient",
-]
+__all__ = ["ADAPTERS", "CORAL", "DANN", "GRL", "MMD", "coral", "mmd", "ramp", "reverse_gradient"]

@@ -55,11 +55,7 @@ def make_emozionalmente(root: Path) -> Made:
 
 def make_cmu_mosei(root: Path) -> Made:
     """A video for each part, in which every emotion, none, and two at once are seen by raters."""
-    levels = [
-        *[{name: 2} for name in SIX],
-        {},
-        {"anger": 1, "fear": 1},
-    ]
+    levels = [*[{name: 2} for name in SIX], {}, {"anger": 1, "fear": 1}]
     said = [*SIX, "neutral", "no agreement"]
     header = ["Input.VIDEO_ID", "Input.CLIP", "WorkerId", "Answer.sentiment"]
     rows, emotions = [",".join([*header, *(f"Answer.{name}" for name in SIX)])], {}

@@ -205,9 +205,7 @@ def test_features_in_tiny_units_are_read_like_others(name):
 
 
 @every_baseline
-def test_refitting_equals_scikit_learn_on_both_parts_and_validation_scores_are_from_before(
-    name,
-):
+def test_refitting_equals_scikit_learn_on_both_parts_and_validation_scores_are_from_before(name):
     train, validation, test = made_parts(3)
     before = fit_baseline(name, dims(3), train, validation, SCHEDULE)
     after = fit_baseline(name, dims(3), train, validation, TrainConfig())

@@ -148,10 +148,7 @@ def test_a_wrong_cell_is_an_error_that_names_row_and_column(tmp_path, place, col
         ({"votes": {"joy": -1}}, "votes of 'joy' is -1; allowed: a number of raters"),
         ({"votes": {"joy": 0}}, "votes is .*nobody voted"),
         ({"attributes": {"arousal": "2"}}, "attributes of 'arousal' is '2'; allowed: a number"),
-        (
-            {"attributes": {"activation": 2}},
-            "attributes has .*allowed: arousal, valence",
-        ),
+        ({"attributes": {"activation": 2}}, "attributes has .*allowed: arousal, valence"),
         ({"audio": "a\0b.wav"}, "audio is .* without the character 0"),
     ],
 )

@@ -368,10 +368,7 @@ def test_a_file_is_not_both_input_and_output(tmp_path, monkeypatch, capsys, form
     [
         ("pedict a.wav", "ser has no command pedict; did you mean predict? `ser --help`"),
         ("experiment in-doman", "ser experiment has no command in-doman; did you mean in-domain?"),
-        (
-            "predict a.wav --modle x",
-            "ser predict has no option --modle; did you mean --model? ",
-        ),
+        ("predict a.wav --modle x", "ser predict has no option --modle; did you mean --model? "),
         ("train --models stacked", "ser train has no option --models; did you mean --model? "),
         ("train --network.hiden-dim=3", "did you mean --network.hidden-dim? "),
         ("analyze a.wav --no-microphon", "did you mean --no-microphone?"),

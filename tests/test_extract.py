@@ -19,12 +19,7 @@ from multimodal_ser.corpora.utterance import Utterance, read_manifest
 from multimodal_ser.encoders import base, load_encoder, load_for
 from multimodal_ser.encoders.base import EncoderInfo, Exposure
 from multimodal_ser.errors import EncoderError, FeatureError
-from multimodal_ser.features import (
-    FeatureHeader,
-    FeatureStore,
-    extract,
-    pool_frames,
-)
+from multimodal_ser.features import FeatureHeader, FeatureStore, extract, pool_frames
 from multimodal_ser.features.chunks import (
     ExtractionRecipe,
     batches_by_length,

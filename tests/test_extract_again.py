@@ -10,11 +10,7 @@ import pytest
 import soundfile
 
 from multimodal_ser.errors import EncoderError, FeatureError
-from multimodal_ser.features import (
-    FeatureStore,
-    extract,
-    write_store,
-)
+from multimodal_ser.features import FeatureStore, extract, write_store
 from test_extract import FakeEncoder, Stops, made_corpus
 
 

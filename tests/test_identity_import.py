@@ -57,8 +57,7 @@ def test_a_corrected_import_is_another_result(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("tokens", "read"),
-    [(2, {"tokens": "pooled"}), (2, {"standardize_speakers": True}), (3, {})],
+    ("tokens", "read"), [(2, {"tokens": "pooled"}), (2, {"standardize_speakers": True}), (3, {})]
 )
 def test_results_of_replaced_features_stay_in_no_table_however_the_new_ones_are_read(
     tmp_path, tokens, read

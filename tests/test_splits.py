@@ -15,12 +15,7 @@ from made_features import made_rows
 from multimodal_ser.corpora import CORPORA
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.errors import SplitError
-from multimodal_ser.splits import (
-    GROUPS,
-    SCHEMES,
-    VALIDATION_SHARE,
-    make_split,
-)
+from multimodal_ser.splits import GROUPS, SCHEMES, VALIDATION_SHARE, make_split
 from multimodal_ser.splits.folds import (
     Few,
     Fold,

@@ -322,10 +322,7 @@ def test_an_attribute_that_never_varies_is_refused():
 def test_a_score_that_is_not_defined_is_left_out_of_the_run_s_metrics():
     labels = ClassNames("arousal", ("arousal",), "", "attributes", (1.0, 5.0))
     same = np.full((2, 1), 0.5)
-    for truth, said in (
-        (same, {}),
-        (np.array([[0.1], [0.9]]), {"CCC arousal": 0}),
-    ):
+    for truth, said in ((same, {}), (np.array([[0.1], [0.9]]), {"CCC arousal": 0})):
         told = Predicted("test", ["a/1", "a/2"], ["", ""], ["", ""], same.astype("f4"), truth)
         assert _scores(labels, [told]) == {"test": said}
 

@@ -177,11 +177,7 @@ def test_the_published_swap_is_caught_by_name(pair, tmp_path):
     """Its IEMOCAP script had sadness=2, neutral=3; its model and other scripts the other way."""
     first = domain(corpus_folder(tmp_path, "first"), SWAPPED, folds=4)
     second = pair[2:]
-    for planned in (
-        transfer.Adaptation,
-        transfer.Finetune,
-        transfer.Fewshot,
-    ):
+    for planned in (transfer.Adaptation, transfer.Finetune, transfer.Fewshot):
         with pytest.raises(LabelError) as caught:
             planned(**MODEL).plan(*first, *second)
         assert str(list(SWAPPED.classes)) in str(caught.value)

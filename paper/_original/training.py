@@ -22,11 +22,7 @@ ABLATED = {
 
 
 def in_domain(
-    train: Path,
-    val: Path,
-    test: Path | None = None,
-    ablation: bool = False,
-    flags: Given = DEFAULT,
+    train: Path, val: Path, test: Path | None = None, ablation: bool = False, flags: Given = DEFAULT
 ) -> None:
     """Trains on one corpus, or compares text, audio, concatenation and cross-attention.
 

@@ -68,12 +68,7 @@ def tune_command(name: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
 
 @app.command(name="explain")
 def explain_command(
-    run: File,
-    /,
-    features: Path,
-    labels: str | None = None,
-    seed: int = 0,
-    out: Path | None = None,
+    run: File, /, features: Path, labels: str | None = None, seed: int = 0, out: Path | None = None
 ) -> None:
     """Shows which modality, which moments and which features a run's predictions are based on.
 

@@ -185,11 +185,7 @@ def _show_extracted(result: ExtractionResult) -> int:
 
 @app.command(name="convert-weights")
 def convert_weights_command(
-    source: Name,
-    /,
-    out: Path,
-    name: str = "emotion2vec-plus-large",
-    revision: str | None = None,
+    source: Name, /, out: Path, name: str = "emotion2vec-plus-large", revision: str | None = None
 ) -> None:
     """Writes emotion2vec's model.pt as safetensors, which loads faster and contains no code.
 

@@ -80,9 +80,7 @@ def compare_command(
 
 @app.command(name="results")
 def results_command(
-    runs: tuple[Path, ...] = (),
-    tables: Path | None = None,
-    out: Path = Path("results.md"),
+    runs: tuple[Path, ...] = (), tables: Path | None = None, out: Path = Path("results.md")
 ) -> None:
     """Writes one page about many experiments, and their numbers as JSON next to it.
 

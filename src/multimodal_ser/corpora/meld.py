@@ -22,12 +22,7 @@ _CLIP_FOLDERS = {
     "dev": "dev_splits_complete",
     "test": "output_repeated_splits_test",
 }
-_KNOWN_BROKEN = {
-    "train/dia125_utt3",
-    "dev/dia110_utt7",
-    "test/dia38_utt4",
-    "test/dia220_utt0",
-}
+_KNOWN_BROKEN = {"train/dia125_utt3", "dev/dia110_utt7", "test/dia38_utt4", "test/dia220_utt0"}
 
 _CLIP = re.compile(r"dia\d+_utt\d+")
 _STAMP = re.compile(r"(\d+):(\d+):(\d+(?:[.,]\d+)?)")

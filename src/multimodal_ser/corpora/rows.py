@@ -12,15 +12,7 @@ from typing import Any
 
 from multimodal_ser.common.files import ENDINGS
 from multimodal_ser.common.spelling import is_missing, spelling_notes, tidy
-from multimodal_ser.corpora.base import (
-    NO_FILE,
-    NOTE,
-    check_name,
-    fault,
-    files,
-    finish,
-    most_chosen,
-)
+from multimodal_ser.corpora.base import NO_FILE, NOTE, check_name, fault, files, finish, most_chosen
 from multimodal_ser.corpora.cells import Cells
 from multimodal_ser.corpora.columns import (
     NONE,

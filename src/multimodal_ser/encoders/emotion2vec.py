@@ -43,12 +43,7 @@ from multimodal_ser.encoders.emotion2vec_files import (
     network_from,
     read_checkpoint,
 )
-from multimodal_ser.encoders.emotion2vec_net import (
-    FIELD,
-    STRIDE,
-    Emotion2VecNet,
-    frame_count,
-)
+from multimodal_ser.encoders.emotion2vec_net import FIELD, STRIDE, Emotion2VecNet, frame_count
 from multimodal_ser.encoders.exposure import info_of
 from multimodal_ser.encoders.int8 import with_int8
 from multimodal_ser.encoders.weights import resolve

@@ -27,12 +27,7 @@ from multimodal_ser.common.files import write_file
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError, one_of
 from multimodal_ser.evaluation.metrics import check_scores
-from multimodal_ser.experiments.failures import (
-    Failure,
-    raise_failures,
-    sendable,
-    try_run,
-)
+from multimodal_ser.experiments.failures import Failure, raise_failures, sendable, try_run
 from multimodal_ser.experiments.fitting import RunContext
 from multimodal_ser.experiments.outdated import set_aside
 from multimodal_ser.experiments.plans import Experiment, Plan, Stage

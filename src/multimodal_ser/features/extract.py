@@ -19,12 +19,7 @@ from multimodal_ser.common.files import locked
 from multimodal_ser.corpora.utterance import Utterance, check_utterances
 from multimodal_ser.encoders.base import BATCH_SECONDS, Encoder, computed_in
 from multimodal_ser.errors import FeatureError, counted, one_of
-from multimodal_ser.features.chunks import (
-    ENGINES,
-    ExtractionRecipe,
-    has_material,
-    make_parts,
-)
+from multimodal_ser.features.chunks import ENGINES, ExtractionRecipe, has_material, make_parts
 from multimodal_ser.features.content import (
     changed,
     check_numbers,

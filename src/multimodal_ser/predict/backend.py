@@ -81,10 +81,7 @@ class Backend(Protocol):
     also: AlsoPredicted | None = None
 
     def __call__(
-        self,
-        waves: Sequence[Samples],
-        texts: Sequence[str | None],
-        shift: Vector | None = None,
+        self, waves: Sequence[Samples], texts: Sequence[str | None], shift: Vector | None = None
     ) -> BatchPrediction:
         """Predicts a batch; an item's result does not depend on the others in the batch.
 

@@ -45,10 +45,7 @@ class NumpyBackend(Backend):
         self._vectors: dict[bytes, Vector] = {}
 
     def __call__(
-        self,
-        waves: Sequence[Samples],
-        texts: Sequence[str | None],
-        shift: Vector | None = None,
+        self, waves: Sequence[Samples], texts: Sequence[str | None], shift: Vector | None = None
     ) -> BatchPrediction:
         """Predicts a batch; recordings that are too long get the mean over their windows."""
 

@@ -144,10 +144,7 @@ class OnnxBackend(Backend):
         self.session = open_session(self.file, 1, state["session"])
 
     def __call__(
-        self,
-        waves: Sequence[Samples],
-        texts: Sequence[str | None],
-        shift: Vector | None = None,
+        self, waves: Sequence[Samples], texts: Sequence[str | None], shift: Vector | None = None
     ) -> BatchPrediction:
         """Predicts a batch."""
         check_words(self.name, self.modalities, texts)

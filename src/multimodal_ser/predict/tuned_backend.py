@@ -43,10 +43,7 @@ class TunedBackend(Backend):
         self.most = min(LEARNT, self.model.most) if self.canonical else self.model.most
 
     def __call__(
-        self,
-        waves: Sequence[Samples],
-        texts: Sequence[str | None],
-        shift: Vector | None = None,
+        self, waves: Sequence[Samples], texts: Sequence[str | None], shift: Vector | None = None
     ) -> BatchPrediction:
         """Predicts a batch; recordings that are too long get the mean over their windows."""
         taken = None if shift is None else torch.from_numpy(shift).to(self.device)

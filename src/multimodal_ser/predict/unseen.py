@@ -201,11 +201,7 @@ class Adapted:
 
 
 def adapted(
-    one: LeftOut,
-    temperature: float,
-    *,
-    sizes: Sequence[int] = _SIZES,
-    draws: int = _DRAWS,
+    one: LeftOut, temperature: float, *, sizes: Sequence[int] = _SIZES, draws: int = _DRAWS
 ) -> Adapted:
     """Estimates the channel from random sets and predicts the recordings that are not in them.
 

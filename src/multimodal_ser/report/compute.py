@@ -38,10 +38,7 @@ _NOISE = 1e-3  # of probabilities
 
 
 def summarise(
-    experiment: Path,
-    part: str = "test",
-    manifests: Sequence[Path] = (),
-    task: str | None = None,
+    experiment: Path, part: str = "test", manifests: Sequence[Path] = (), task: str | None = None
 ) -> Summary:
     """Reads an experiment's runs and works out every number of its report.
 
@@ -272,10 +269,7 @@ def _changed_caution(
 
 
 def _row(
-    system: System,
-    sums: Floats,
-    sample: Sample,
-    notes: Sequence[tuple[Note, frozenset[str]]],
+    system: System, sums: Floats, sample: Sample, notes: Sequence[tuple[Note, frozenset[str]]]
 ) -> Row:
     classes = sample.task != "attributes"
     known = sample.truth >= 0

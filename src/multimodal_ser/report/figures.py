@@ -267,10 +267,7 @@ def projection(pair: Sequence[Cloud]) -> Figure:
 
 
 def _by_corpus(ax: Axes, cloud: Cloud) -> None:
-    for name, rows, shade in (
-        ("source", ~cloud.target, MUTED),
-        ("target", cloud.target, ACCENT),
-    ):
+    for name, rows, shade in (("source", ~cloud.target, MUTED), ("target", cloud.target, ACCENT)):
         x, y = cloud.points[rows].T
         ax.scatter(x, y, s=9, color=shade, alpha=0.6, linewidths=0, label=name)
     ax.set_xlabel(f"{cloud.name}: corpus predicted with {100 * cloud.told_apart:.0f} % accuracy")

@@ -77,10 +77,7 @@ def cautions_of_folds(
 
 
 def _of_one_class(
-    corpus: str,
-    rows: Iterable[Utterance],
-    named: Callable[[Utterance], str | None],
-    classes: int,
+    corpus: str, rows: Iterable[Utterance], named: Callable[[Utterance], str | None], classes: int
 ) -> list[str]:
     """A warning about speakers with only one class, which their voice alone would tell."""
     found: dict[str, set[str | None]] = defaultdict(set)

@@ -246,9 +246,7 @@ def _emobox_id(dataset: str, key: str, wav: Path) -> str:
     return f"{dataset}/{part}{stem}"
 
 
-def hold_out(
-    utterances: Sequence[Utterance],
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def hold_out(utterances: Sequence[Utterance]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Holds out whole speakers (or sessions, or dialogues) of a training part for validation.
 
     Where there is one alone, utterances are held out, which a note on the split tells.

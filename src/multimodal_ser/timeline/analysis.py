@@ -24,15 +24,7 @@ from multimodal_ser.timeline.lanes import (
 from multimodal_ser.timeline.speakers import Diariser, Known, diariser_of, turns_by_speaker
 from multimodal_ser.timeline.stream import HOP, SMOOTHING, WINDOW, Stream
 from multimodal_ser.timeline.stretch import text_of
-from multimodal_ser.timeline.track import (
-    Model,
-    Point,
-    Segment,
-    Speaker,
-    Timeline,
-    Word,
-    overall,
-)
+from multimodal_ser.timeline.track import Model, Point, Segment, Speaker, Timeline, Word, overall
 from multimodal_ser.timeline.words import Words
 
 _log = logging.getLogger(__name__)

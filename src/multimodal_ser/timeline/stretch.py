@@ -11,13 +11,7 @@ import numpy as np
 
 from multimodal_ser.common.arrays import Floats
 from multimodal_ser.config.settings import SAMPLE_RATE
-from multimodal_ser.predict.prediction import (
-    UNCERTAIN,
-    AlsoPredicted,
-    discounted,
-    on_scale,
-    region,
-)
+from multimodal_ser.predict.prediction import UNCERTAIN, AlsoPredicted, discounted, on_scale, region
 from multimodal_ser.timeline.track import Point, Scale, Segment, Word, by_class
 
 # Languages written without spaces, of which Whisper gives single characters instead of words.

@@ -125,10 +125,7 @@ def estimate(sums: ArrayLike, metric: Metric) -> Estimate:
     # If utterances were independent, df · variance / independent would follow χ²(df).
     floor = chdtri(df, 1 - RARE) / df * independent
     return Estimate(
-        value=value,
-        variance=np.maximum(variance / expected, floor),
-        df=df,
-        effective=effective,
+        value=value, variance=np.maximum(variance / expected, floor), df=df, effective=effective
     )
 
 

@@ -112,11 +112,7 @@ def compare(
 
 
 def paired(
-    one: Floats,
-    other: Floats,
-    metric: Metric,
-    *,
-    repeats: tuple[Repeats, Repeats] | None = None,
+    one: Floats, other: Floats, metric: Metric, *, repeats: tuple[Repeats, Repeats] | None = None
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """The t test of `compare` over any leading axes: difference, its interval's ends, p."""
     sides = metric(one.sum(-4)), metric(other.sum(-4))
@@ -126,11 +122,7 @@ def paired(
 
 
 def compare_apart(
-    first: ArrayLike,
-    second: ArrayLike,
-    metric: Metric,
-    *,
-    repeats: Repeats | None = None,
+    first: ArrayLike, second: ArrayLike, metric: Metric, *, repeats: Repeats | None = None
 ) -> Comparison:
     """Compares one system on two groups of different speakers, such as women and men.
 

@@ -85,11 +85,7 @@ class Clips:
         return cls(tuple(row.id for row in rows), silence, label, texts)
 
     def items(
-        self,
-        rows: Sequence[int],
-        draw: np.random.Generator | None = None,
-        *,
-        whole: bool = True,
+        self, rows: Sequence[int], draw: np.random.Generator | None = None, *, whole: bool = True
     ) -> dict[str, list[Any]]:
         """Waveforms and words of rows.
 

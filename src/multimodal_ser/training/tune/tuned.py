@@ -21,13 +21,7 @@ from torch.nn import functional as F
 from multimodal_ser.common.files import tensors_header, write_file
 from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.encoders.base import window_shares, windows
-from multimodal_ser.encoders.mel import (
-    HOP,
-    LEAST_SAMPLES,
-    LONGEST_SAMPLES,
-    N_FFT,
-    mel_filters,
-)
+from multimodal_ser.encoders.mel import HOP, LEAST_SAMPLES, LONGEST_SAMPLES, N_FFT, mel_filters
 from multimodal_ser.encoders.whisper import WhisperEncoder, log_mel_tensor, padded_mels
 from multimodal_ser.errors import SerError
 from multimodal_ser.models.layers import Output
