@@ -1,7 +1,5 @@
 """What attackers and honest clients of a server do, and how long that may take."""
 
-from __future__ import annotations
-
 import socket
 import sys
 import threading

@@ -1,7 +1,5 @@
 """Sends requests to a server's application without a socket."""
 
-from __future__ import annotations
-
 import asyncio
 
 import httpx

@@ -1,7 +1,5 @@
 """Work for a cluster's workers, which import it from here."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

@@ -5,8 +5,6 @@ utterances reading it must give. Files are stand-ins of a few bytes unless ``sou
 writes half a second of a tone whose pitch depends on the emotion and the speaker.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections import defaultdict

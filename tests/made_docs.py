@@ -1,7 +1,5 @@
 """The pages' fenced commands, and a folder with small made-up data under the names they use."""
 
-from __future__ import annotations
-
 import pickle
 import re
 import subprocess

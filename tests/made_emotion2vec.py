@@ -1,7 +1,5 @@
 """Small random emotion2vec checkpoints, keyed as the published ones are."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from safetensors.torch import save_file

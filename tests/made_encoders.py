@@ -1,7 +1,5 @@
 """Folders with small random networks, as the hub lays them out."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import pytest

@@ -1,7 +1,5 @@
 """Made-up utterances, examples and feature folders whose features tell the class, noisily."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Made-up data in the formats of other tools: audformat, Hugging Face, Kaldi, lhotse, EmoBox."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import json

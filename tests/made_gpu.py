@@ -7,8 +7,6 @@ given a wrapper and a tensor of the CPU fails as on a GPU, and so does numpy. Th
 the whole process, so it only runs as a process of its own (`test_made_gpu.py`).
 """
 
-from __future__ import annotations
-
 import sys
 from concurrent.futures import thread
 from pathlib import Path

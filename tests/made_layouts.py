@@ -1,7 +1,5 @@
 """Made-up corpora in the official layouts of their tables."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Sound and video files made by FFmpeg through PyAV, and what FFmpeg reads back from them."""
 
-from __future__ import annotations
-
 import io
 from fractions import Fraction
 

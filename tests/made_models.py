@@ -1,7 +1,5 @@
 """Small random models of every kind that a Predictor reads, and the sounds to ask them about."""
 
-from __future__ import annotations
-
 import json
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The original document's command lines, and a place with made-up corpora to run them in."""
 
-from __future__ import annotations
-
 import csv
 import json
 import pickle

@@ -1,7 +1,5 @@
 """A predictor without a network, and recordings of every kind that a server may be sent."""
 
-from __future__ import annotations
-
 import io
 import threading
 import time

@@ -1,7 +1,5 @@
 """Tones, files of them, and what it is to be refused."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

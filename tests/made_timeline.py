@@ -1,7 +1,5 @@
 """Sound with speech-like stretches at known places, and a predictor that hears its pitch."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

@@ -4,8 +4,6 @@ Run ``python tests/make_emotion2vec_goldens.py`` where `funasr_oracle` finds Fun
 the tests check equality with the reference where FunASR is absent.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

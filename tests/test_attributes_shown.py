@@ -1,7 +1,5 @@
 """Arousal, valence and dominance over time: files, folders, and the server."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Any source → mono float32 at 16 kHz, and one error class for all that is not sound."""
 
-from __future__ import annotations
-
 import io
 import os
 import struct

@@ -1,7 +1,5 @@
 """The page in a real browser: a file, the microphone, an error, the keyboard, light and dark."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

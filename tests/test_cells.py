@@ -1,7 +1,5 @@
 """A table's bytes: encodings, separators, quotes, types; wrong cells name row and column."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Recordings without speech have no emotion; the channel of recordings is removed."""
 
-from __future__ import annotations
-
 import io
 import json
 from functools import partial

@@ -1,7 +1,5 @@
 """The corpus check finds each kind of fault, and nothing else."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

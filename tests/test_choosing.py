@@ -1,7 +1,5 @@
 """Comparing experiments, choosing hyperparameters, and explaining predictions."""
 
-from __future__ import annotations
-
 import errno
 import json
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Every mistake at the command line is one line and an exit code, never a traceback."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 import io

@@ -1,7 +1,5 @@
 """Threads and Ray: the same results, whoever dies on the way."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import subprocess

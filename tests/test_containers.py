@@ -1,7 +1,5 @@
 """The sound of mp4, mkv, webm and avi, through the extra 'video'."""
 
-from __future__ import annotations
-
 import gc
 import io
 import sys

@@ -1,7 +1,5 @@
 """Every corpus in CORPORA on a made-up folder, the counts of the field, and the real data."""
 
-from __future__ import annotations
-
 import csv
 import re
 import shutil

@@ -1,7 +1,5 @@
 """One test for each known trap of a corpus."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

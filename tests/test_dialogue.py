@@ -1,7 +1,5 @@
 """Networks over dialogues: which utterances they see, and which they never see."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

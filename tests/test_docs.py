@@ -1,7 +1,5 @@
 """Every command of README and docs/ runs, on small made-up data, in the order of the pages."""
 
-from __future__ import annotations
-
 import io
 import re
 import runpy

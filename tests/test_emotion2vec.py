@@ -1,7 +1,5 @@
 """emotion2vec as an encoder: batches, windows, labels, checkpoints, and what is refused."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """emotion2vec's checkpoints: every kind is read, converted, or refused with its reason."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

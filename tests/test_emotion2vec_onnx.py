@@ -1,7 +1,5 @@
 """emotion2vec in onnxruntime against torch."""
 
-from __future__ import annotations
-
 import sys
 
 import numpy as np

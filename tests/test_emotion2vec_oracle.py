@@ -1,7 +1,5 @@
 """emotion2vec against FunASR's own network, live where it is installed, and by goldens."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

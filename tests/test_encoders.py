@@ -1,7 +1,5 @@
 """Every encoder by its contract: small random networks, and the installed real ones."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import subprocess

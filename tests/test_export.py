@@ -1,7 +1,5 @@
 """Exported ONNX files against torch, and the Predictor that reads them back."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import shutil

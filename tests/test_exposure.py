@@ -1,7 +1,5 @@
 """What encoders were trained on: claims have sources; emotion labels can be refused."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from importlib.resources import files

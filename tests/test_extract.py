@@ -1,7 +1,5 @@
 """Extraction: what is stored, what fails and why, and what a second call does."""
 
-from __future__ import annotations
-
 import threading
 import time
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Extraction into a folder that holds features: kept, made again, or discarded."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Feature files: what they hold, what is refused, and what is kept of an utterance."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

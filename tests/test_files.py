@@ -1,7 +1,5 @@
 """Files under their final names: complete or absent, on full disks and in killed processes too."""
 
-from __future__ import annotations
-
 import os
 import resource
 import signal

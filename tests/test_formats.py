@@ -1,7 +1,5 @@
 """The readers of other tools' formats: what they read, what they ask, what they never run."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import re

@@ -1,7 +1,5 @@
 """Wrong headers: joined recordings, crashed recorders, lengths that are missing."""
 
-from __future__ import annotations
-
 import io
 import re
 import struct

@@ -1,7 +1,5 @@
 """Hostile manifests, tables, checkpoints and names: nothing runs, nothing is written elsewhere."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Pickles that grow by references to themselves: bounded in depth, instructions, memo and size."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import struct

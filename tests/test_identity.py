@@ -1,7 +1,5 @@
 """Identities follow the content: a changed input is a new result, anything else is not."""
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import replace

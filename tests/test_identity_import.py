@@ -1,7 +1,5 @@
 """Imported features and manifests that are exchanged: results follow what is there."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

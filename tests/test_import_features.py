@@ -1,7 +1,5 @@
 """Features of a user's own and the original's pickles: matched, checked, or refused."""
 
-from __future__ import annotations
-
 import csv
 import pickle
 import sys

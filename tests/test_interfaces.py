@@ -1,7 +1,5 @@
 """Recordings and features of other libraries, and the results in their form."""
 
-from __future__ import annotations
-
 import io
 import json
 import runpy

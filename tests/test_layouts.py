@@ -1,7 +1,5 @@
 """What each reader gives besides emotions, and what it refuses."""
 
-from __future__ import annotations
-
 import runpy
 from itertools import islice, product
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Leaks that other tools accept: each is reintroduced here and must be refused or reported."""
 
-from __future__ import annotations
-
 import re
 import tempfile
 from dataclasses import replace

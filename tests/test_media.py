@@ -1,7 +1,5 @@
 """Every container and codec: read to the end, at the file's own times, as FFmpeg decodes it."""
 
-from __future__ import annotations
-
 import io
 import struct
 import sys

@@ -1,7 +1,5 @@
 """The starter model in numpy: the same predictions as torch, and no torch installed."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import subprocess

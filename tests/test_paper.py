@@ -1,7 +1,5 @@
 """Every command line of the original document, verbatim, on made-up corpora: paper/."""
 
-from __future__ import annotations
-
 import csv
 import os
 import re

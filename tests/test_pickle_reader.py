@@ -1,7 +1,5 @@
 """The safe reader of pickles: what is admitted, what is refused, and that nothing runs."""
 
-from __future__ import annotations
-
 import contextlib
 import copyreg
 import io

@@ -1,7 +1,5 @@
 """The Predictor: every kind of source, every kind of model, and what goes wrong."""
 
-from __future__ import annotations
-
 import io
 import json
 from dataclasses import replace

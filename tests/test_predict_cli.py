@@ -1,7 +1,5 @@
 """`ser predict`: which recordings it finds, what it writes, and its exit codes."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

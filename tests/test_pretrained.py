@@ -1,7 +1,5 @@
 """Speech and text encoders of transformers, against its own forward pass, item by item."""
 
-from __future__ import annotations
-
 import json
 import logging
 import pickle

@@ -1,7 +1,5 @@
 """Every rater's answer is kept, and a vote is one rater's, whatever they named."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from made_corpora import make_cremad, make_iemocap, make_msp_podcast

@@ -1,7 +1,5 @@
 """An extraction killed at any moment: a second call gives the bytes of an undisturbed run."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """The server's routes: answers, limits, refusals, key, batches, log, end."""
 
-from __future__ import annotations
-
 import re
 from types import SimpleNamespace
 

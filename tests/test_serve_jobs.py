@@ -1,7 +1,5 @@
 """Long recordings as jobs: submitted, watched, fetched, cancelled, lost with their server."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import time

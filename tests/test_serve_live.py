@@ -1,7 +1,5 @@
 """Sound that is still coming, over a real WebSocket; and what a server counts."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from contextlib import closing, suppress

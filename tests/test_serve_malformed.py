@@ -1,7 +1,5 @@
 """500 malformed requests: no crash, no 500, no file, and the server still answers."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import random

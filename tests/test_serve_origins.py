@@ -1,7 +1,5 @@
 """Pages of elsewhere: foreign hosts and origins are refused, and every answer has its headers."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 

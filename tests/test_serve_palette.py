@@ -1,7 +1,5 @@
 """The emotions' colours stay apart for every kind of sight, and stand out from the page."""
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import numpy as np

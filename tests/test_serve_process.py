@@ -1,7 +1,5 @@
 """`ser serve` as a process: its log, its end, its options."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Several requests at a time: batches, neighbours, places, the end, the log."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

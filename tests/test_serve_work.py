@@ -3,8 +3,6 @@
 Times are upper bounds that a busy machine of two cores keeps; what decides is status, order, count.
 """
 
-from __future__ import annotations
-
 import time
 
 import httpx

@@ -1,7 +1,5 @@
 """The site of docs/: built strictly, with every public name, and a shape for every array."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import re

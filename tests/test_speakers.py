@@ -1,7 +1,5 @@
 """Standardisation by speaker: it removes the voice, is reported, and has no predictions."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Speech detection, and the canonical waveform that models get."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

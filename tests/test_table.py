@@ -1,7 +1,5 @@
 """A table of one's own: three formats, and errors that name the line."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime, timezone
 from pathlib import Path

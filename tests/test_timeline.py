@@ -1,7 +1,5 @@
 """A recording → its emotions over time, whole and piece by piece."""
 
-from __future__ import annotations
-
 import io
 from itertools import pairwise
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Annotation formats, read back by the library of each."""
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import replace

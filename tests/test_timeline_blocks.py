@@ -1,7 +1,5 @@
 """Reading in blocks gives what reading at once gives, in memory that does not grow."""
 
-from __future__ import annotations
-
 import io
 import tracemalloc
 

@@ -1,7 +1,5 @@
 """Channels: what they hold, a timeline of each on one clock, and what leaks between them."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

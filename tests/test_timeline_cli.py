@@ -1,7 +1,5 @@
 """`ser analyze`: files in, files and a table out; and a microphone."""
 
-from __future__ import annotations
-
 import errno
 import json
 import sys

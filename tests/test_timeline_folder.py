@@ -1,7 +1,5 @@
 """Folders of recordings: trees kept, nothing lost, resumed to the same bytes; what stands above."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

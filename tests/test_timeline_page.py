@@ -1,7 +1,5 @@
 """The page in a real browser: it plays, follows, and is used by keyboard."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Speakers on one channel: who speaks when, whoever found it, and what that does to a timeline."""
 
-from __future__ import annotations
-
 import sys
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path

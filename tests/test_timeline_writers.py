@@ -1,7 +1,5 @@
 """Timeline → files that other programs read, and a page that a browser runs."""
 
-from __future__ import annotations
-
 import base64
 import csv
 import io

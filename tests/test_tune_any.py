@@ -1,7 +1,5 @@
 """Any encoder fine-tuned with its head: whole, last blocks, low-rank; killed and resumed alike."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

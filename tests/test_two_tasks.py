@@ -1,7 +1,5 @@
 """Classes and attributes at once: training, tables, predictions, ONNX; rows with one label."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Where weights come from: folders, the hub, offline packages; and what is refused."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

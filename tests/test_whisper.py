@@ -1,7 +1,5 @@
 """Our Whisper encoder against transformers' own, and its reader of CTranslate2 files."""
 
-from __future__ import annotations
-
 import struct
 from importlib.util import find_spec
 
