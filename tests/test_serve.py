@@ -46,6 +46,15 @@ def test_warnings_about_the_recording_are_returned(route):
     told = ask("POST", f"/v1/{route}", content=WAV + WAV, headers=WAV_TYPE).json()
     assert told["duration"] == 2.0
     assert told["warnings"] == ["recording: holds 2 recordings one after another; all are read"]
+    if route == "analyze":  # as `ser analyze` has them
+        assert told["notes"] == ["holds 2 recordings one after another; all are read"]
+
+
+def test_one_prediction_for_a_long_recording_is_told():
+    told = ask("POST", "/v1/predict", content=encoded(tone(31.0)), headers=WAV_TYPE).json()
+    assert told["warnings"] == ["one prediction for 31 s; /v1/analyze shows emotions over time"]
+    short = ask("POST", "/v1/predict", content=encoded(tone(30.0)), headers=WAV_TYPE).json()
+    assert short["warnings"] == []
 
 
 def test_a_model_of_both_says_that_it_was_given_no_words():

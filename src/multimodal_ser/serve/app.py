@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, TypeAlias, TypeVar
 
@@ -115,12 +116,15 @@ class Service:
     async def predict(self, recording: DecodedUpload, text: str | None, work: Work) -> Response:
         """Predicts a recording; short recordings of several requests share a batch."""
         wave, warnings = recording
-        if len(wave) <= LONGEST * SAMPLE_RATE:
-            prediction = await self.batcher(wave, text)
+        seconds = len(wave) / SAMPLE_RATE
+        if seconds <= LONGEST:
+            prediction, long = await self.batcher(wave, text), None
         else:
             prediction = await self.off_loop(self._alone, wave, text, work)
-        about = {"model": self.predictor.name, "duration": round(len(wave) / SAMPLE_RATE, 3)}
+            long = f"one prediction for {seconds:.0f} s; /v1/analyze shows emotions over time"
+        about = {"model": self.predictor.name, "duration": round(seconds, 3)}
         notes = (
+            long,
             missing_words(self.predictor, prediction.wordless, 1, "give them as text"),
             cut_words(self.predictor, [text]),
         )
@@ -163,6 +167,9 @@ class Service:
             model = Yielding(self.predictor, pause)
             settings = yielding_diariser(settings, pause)
             timeline = analyze(sound, model, words=recognise, on_progress=pause, **settings)
+            # among the notes as `analyze` of a file has them, and by themselves as of a prediction
+            read = (line.removeprefix("recording: ") for line in recording.warnings)
+            timeline = replace(timeline, notes=(*timeline.notes, *read))
             content = {**timeline.as_dict(), "warnings": recording.warnings}
             if peaks:
                 content["peaks"] = rounded(peaks_of(*sound))

@@ -142,7 +142,7 @@ function show(name, found, blob) {
   say("");
   $("start").hidden = true;
   $("result").hidden = false;
-  $("eyebrow").textContent = [name, serClock(found.duration, true), ...remarks(found), ...found.warnings].join(" · ");
+  $("eyebrow").textContent = [name, serClock(found.duration, true), ...remarks(found)].join(" · ");
   $("verdict").textContent = verdict(found);
   state.address = URL.createObjectURL(blob);
   const colours = Object.entries(state.model.colours).map(([label, { light, dark: night }]) => [label, [light, night]]);
