@@ -347,18 +347,26 @@ def test_words(capsys, sounds, model, tmp_path, monkeypatch):
     assert (code, [row["language"] for row in json.loads(out)]) == (0, ["de"] * 2)
     _, out, _ = predicted(capsys, *args, "--language", "de")
     assert out.count("“so what” [de]") == 2
+    # a rerun takes no words of another model that has replaced the first one in its folder
+    monkeypatch.setattr(resumable, "CHUNK", 1)
+    for said in ("what", "who"):
+        monkeypatch.setattr(Recogniser, "said", said)
+        monkeypatch.setattr(Recogniser, "content", f"hash of what says {said}")
+        again = (sounds / "none.wav", *args, "--words", "--out", tmp_path / "words.jsonl")
+        assert predicted(capsys, *again)[0] == 1
+        assert (tmp_path / "words.jsonl").read_text().count(f"so {said}") == 2
 
 
 class Recogniser:
     """Says the same of any sound, in the language that it is told."""
 
-    multilingual = True
+    multilingual, content, said = True, "", "what"
 
     def __init__(self, source=None, *, language=None, device="cpu"):
         self.language = language or "en"
 
     def __call__(self, wave):
-        return [Word(0.0, 0.2, "so", self.language), Word(0.2, 0.4, "what", self.language)]
+        return [Word(0.0, 0.2, "so", self.language), Word(0.2, 0.4, self.said, self.language)]
 
 
 def reading_run(tmp_path):

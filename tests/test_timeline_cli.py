@@ -299,6 +299,22 @@ def test_words_that_repeat_themselves_are_recognised_again(monkeypatch):
     assert asked == [(0, 5, 0), (0, 1, 3)]
 
 
+def test_another_model_of_words_in_the_same_folder_is_noticed(tmp_path, model, monkeypatch, capsys):
+    """Words of the replaced model would be resumed as those of the new one."""
+    weights, calls, out = (tmp_path / name for name in ("whisper", "calls", "out"))
+    weights.mkdir()
+    calls.mkdir()
+    written(calls / "a.wav", recording(0.5, (2.0, "anger"), 0.5))
+    for said in ("first", "second"):
+        (weights / "model.bin").write_text(said)
+        library = made_whisper([(0.1, 0.4, said)], "en")
+        monkeypatch.setitem(sys.modules, "faster_whisper", library)
+        asked = [str(calls), "--words-model", str(weights), "--vad", "energy"]
+        assert not main(["analyze", *asked, "--formats", "json", "--out", str(out)])
+        assert said in (out / "a.json").read_text()
+        assert "done already" not in capsys.readouterr().err
+
+
 def test_weights_that_are_none(tmp_path, monkeypatch):
     pytest.importorskip("faster_whisper", reason="the extra 'asr' is not installed")
     with pytest.raises(SerError, match="cannot be read as a whisper model"):

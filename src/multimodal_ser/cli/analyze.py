@@ -110,7 +110,9 @@ def analyze_command(
     if words or words_model or language:
         from multimodal_ser.timeline import Recogniser
 
-        settings["words"] = Recogniser(words_model, language=language, device=device)
+        recognise = Recogniser(words_model, language=language, device=device)
+        settings["words"] = recognise
+        description += recognise.content  # another model may lie in the same folder by now
     predictor = _predictor(model, source, device)
     # what is wrong with the options is said once, and not for every recording
     Stream(predictor, **settings)

@@ -98,8 +98,10 @@ def predict_command(
     if words:
         from multimodal_ser.timeline.words import Recogniser, RecordingWords
 
-        recognise = RecordingWords(Recogniser(words_model, language=language, device=device))
-        settings = replace(settings, words=recognise)
+        recogniser = Recogniser(words_model, language=language, device=device)
+        # another model may lie in the same folder by now
+        described = settings.described + recogniser.content
+        settings = replace(settings, words=RecordingWords(recogniser), described=described)
     failures: list[str] = []
     wordless: list[str] = []
     # JSON lines and CSV appear line by line on the terminal: a progress bar would be drawn between

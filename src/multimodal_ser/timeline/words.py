@@ -13,6 +13,7 @@ import numpy as np
 from multimodal_ser.audio import read_audio
 from multimodal_ser.audio.speech import FRAME
 from multimodal_ser.common.arrays import Samples
+from multimodal_ser.common.files import sha256_of
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
 from multimodal_ser.encoders.weight_sources import WEIGHT_SOURCES, package_folder
@@ -61,6 +62,7 @@ class Recogniser:
         """
         library = import_extra("faster_whisper", "to recognise words", "asr")
         place = _model_source(source)
+        self._folder = Path(place)
         kind, _, number = device.partition(":")
         # CTranslate2, which computes here, knows these two and numbers GPUs in another argument
         where = {
@@ -83,6 +85,12 @@ class Recogniser:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles the arguments: another process loads the network again."""
         return self._made_by, ()
+
+    @property
+    def content(self) -> str:
+        """A hash of the folder that it was read from; empty for a size or hub id."""
+        files = sorted(path for path in self._folder.glob("*") if path.is_file())
+        return sha256_of(*files) if files else ""
 
     def __call__(self, samples: Samples) -> list[Word]:
         """Recognises at most 30 s of sound [time]; times count from its beginning."""
