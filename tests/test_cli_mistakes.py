@@ -20,9 +20,12 @@ from made_features import made_folder, made_rows
 from made_models import made_tuned
 from made_sound import tone, written
 from multimodal_ser import cli
-from multimodal_ser.cli import experiment, main, mistyped
+from multimodal_ser.cli import _parsed, experiment, main, mistyped
 from multimodal_ser.cli.app import app
+from multimodal_ser.cli.predict import weights_of
 from multimodal_ser.corpora.utterance import Utterance, write_manifest
+from multimodal_ser.encoders.exposure import stated
+from multimodal_ser.errors import SerError
 
 COMMANDS = {
     "list": [],
@@ -174,6 +177,42 @@ def asked(line: list[str]) -> tuple[int, str]:
     finally:
         sys.stdout, sys.stderr = before
     return code, err.getvalue() + (out.getvalue() if code else "")
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("manifest table --columns a=b --columns=c=d", "manifest table --columns a=b c=d"),
+        ("experiment combined --split=a --split b c", "experiment combined --split a b c"),
+        ("extract --trained_on a=no --trained-on b=no", "extract --trained-on a=no b=no"),
+        ("extract --layers 3 --audio-tokens 1 --layers 4", "extract --layers 3 4 --audio-tokens 1"),
+        ("unseen --odds 1 --odds -1 2", "unseen --odds 1 -1 2"),
+        ("predict --format csv --format json a.wav", "predict --format csv --format json a.wav"),
+    ],
+)  # fmt: skip
+def test_a_list_that_is_given_twice_keeps_all_its_values(given, read):
+    assert mistyped.joined(given.split(), _parsed) == read.split()
+
+
+def test_columns_that_are_named_one_by_one_are_all_read(tmp_path):
+    table = tmp_path / "own.csv"
+    table.write_text("key,wer,was,said\n1,anna,joy,hello\n")
+    line = ["manifest", "table", "--root", str(table), "--out", str(tmp_path / "own.jsonl")]
+    for column in ("audio=none", "id=key", "speaker=wer", "emotion=was", "text=said"):
+        line += ["--columns", column]
+    assert asked(line)[0] == 0
+    row = json.loads((tmp_path / "own.jsonl").read_text())
+    assert [row[name] for name in ("id", "speaker", "emotion", "text")] == [
+        "own/1", "anna", "joy", "hello",
+    ]  # fmt: skip
+    code, said = asked([*line, "--columns", "text=wer"])
+    assert (code, "--columns text=said text=wer: text is given twice" in said) == (1, True)
+
+
+@pytest.mark.parametrize("read", [stated, weights_of])
+def test_what_is_stated_twice_is_refused(read):
+    with pytest.raises(SerError, match="meld=no meld=labels: meld is given twice; give it once"):
+        read(["meld=no", "emodb=no", "meld=labels"])
 
 
 @pytest.mark.slow

@@ -48,6 +48,23 @@ def test_recordings_in_a_folder_of_their_own(tmp_path: Path) -> None:
     assert (row.id, row.audio) == ("t/a", str(tmp_path / "clips" / "a.wav"))
 
 
+def test_recordings_are_looked_for_in_the_current_folder_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a table in the folder of `ser analyze --out`, whose recordings are elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "calls" / "a.wav")
+    table, text = tmp_path / "timelines" / "t.csv", "file,label\n{}a.wav,joy\n"
+    table.parent.mkdir()
+    for given, options in (("calls/", {}), ("", {"audio_dir": "calls"})):
+        corpus = read(table, text.format(given), **options)
+        assert [row.audio for row in corpus.utterances] == ["calls/a.wav"]
+        assert f"note: recordings are read from {tmp_path}" in "".join(corpus.left_out)
+    put(table.parent / "calls" / "a.wav")  # the table's own folder comes first
+    (row,) = read(table, text.format("calls/")).utterances
+    assert row.audio == str(table.parent / "calls" / "a.wav")
+
+
 @pytest.mark.parametrize(
     ("written", "on_disk", "own_id"),
     [

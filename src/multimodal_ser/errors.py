@@ -134,3 +134,12 @@ def one_of(kind: str, given: object, allowed: Iterable[object]) -> str:
     """
     names = ", ".join(str(name) for name in allowed)
     return f"unknown {kind} {given!r}; choose one of: {names}"
+
+
+def refuse_twice(option: str, items: Sequence[str]) -> None:
+    """Raises SerError if several items such as ``meld=no`` are about the same name."""
+    named = [item.partition("=")[0] for item in items if "=" in item]
+    for name in named:
+        if named.count(name) > 1:
+            both = " ".join(item for item in items if item.startswith(f"{name}="))
+            raise SerError(f"{option} {both}: {name} is given twice; give it once")

@@ -79,13 +79,14 @@ def _run(args: list[str]) -> int:
     _refuse_input_as_output(args)
     if wants_help:
         return _parsed(args)
+    from multimodal_ser.cli.mistyped import joined, mistyped
+
+    args = joined(args, _parsed)
     try:
         return _parsed(args, console_outputs=False)
     except SystemExit as stop:
         if stop.code != _WRONG_OPTIONS:
             raise
-        from multimodal_ser.cli.mistyped import mistyped
-
         if wrong := mistyped(args, _parsed):
             sys.stderr.write(f"error: {wrong}\n")
             raise SystemExit(_WRONG_OPTIONS) from None

@@ -153,8 +153,8 @@ def manifest_command(
         out: the manifest to write, such as emodb.jsonl.
         labels: class set to count by; default: the corpus's own.
         audio_dir: CREMA-D: the folder of its recordings (AudioWAV); table: the folder that its
-            paths are relative to, if not its own; huggingface and resd: where to write recordings
-            that are stored inside the tables (recordings).
+            paths are relative to, if neither its own nor the current one; huggingface and resd:
+            where to write recordings that are stored inside the tables (recordings).
         votes: CREMA-D: use the intended emotion, or the one that most raters chose from the voice.
         name: table and other formats: name of the corpus (default: of the file or folder).
         columns: table, audformat, huggingface: start=von if the column start is called von;

@@ -1,4 +1,4 @@
-"""Finds the misspelt or misplaced word of a command line, and says what is allowed instead."""
+"""Finds the misspelt or misplaced word of a command line, and joins options given repeatedly."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from difflib import SequenceMatcher, get_close_matches
 
 _HELP = re.compile(r"^\W*?(--?[A-Za-z][\w.-]*(?:, --[\w.-]+)*)", re.MULTILINE)
 _CHOICES = re.compile(r"^\W*?(--[\w.-]+) \{([^{}\[]+,[^{}\[]+)\}", re.MULTILINE)
+_LIST = re.compile(r"^\W*?(--[\w.-]+) \{?\[\S+ \[", re.MULTILINE)  # --allow [STR [STR ...]]
+_OPTION = re.compile(r"--?[A-Za-z]")
 _LEFT_OVER = re.compile(r"Unrecognized options: ([^\s-]\S*)")
 _COMMANDS = re.compile(r"^usage: [\w -]+\[-h\]\s+\{([\w,\s-]+)\}")
 # share of the letters, as `difflib` counts it, from which a name is a likely one, and how much less
@@ -24,25 +26,64 @@ def mistyped(args: Sequence[str], parse: Callable[[list[str]], object]) -> str |
         args: the command line, without ``ser``.
         parse: parses a command line; with ``--help`` it prints the help and raises SystemExit.
     """
-    command: list[str] = []
-    while commands := _COMMANDS.match(page := _help(parse, command)):
-        names = [name.strip() for name in commands[1].split(",")]
+    command, page = _command(args, parse)
+    if names := _commands(page):
         if len(args) == len(command):
             return None
-        if (given := args[len(command)]).startswith("-"):
-            break
-        if given not in names:
+        if not (given := args[len(command)]).startswith("-"):
             return _said(f"{_full(command)} has no command {given}", given, names, command)
-        command.append(given)
     options = {name for line in _HELP.findall(page) for name in line.split(", ")}
     options |= set() if command else {"--version"}
     for arg in args[len(command) :]:
-        option = arg.partition("=")[0].replace("_", "-")
-        if re.match(r"--?[A-Za-z]", arg) and option not in options:
+        option = _option(arg)
+        if _OPTION.match(arg) and option not in options:
             return _said(
                 f"{_full(command)} has no option {option}", option, sorted(options), command
             )
     return _refused_choice(page, args, command) or _left_over(args, command, parse)
+
+
+def joined(args: Sequence[str], parse: Callable[[list[str]], object]) -> list[str]:
+    """The command line with all values of a list after one option; the last would replace others.
+
+    Args:
+        args: the command line, without ``ser``, such as ``--columns a=b --columns c=d``.
+        parse: as for `mistyped`.
+    """
+    options = [_option(arg) for arg in args if _OPTION.match(arg)]
+    if len({*options}) == len(options):
+        return [*args]
+    command, page = _command(args, parse)
+    lists, parts = _LIST.findall(page), {"": command}
+    own = parts[""]
+    for place, arg in enumerate(args[len(command) :]):
+        if not _OPTION.match(arg):
+            own.append(arg)
+        elif (option := _option(arg)) not in lists:
+            own = parts.setdefault(f"{place}", [arg])
+        else:
+            own = parts.setdefault(option, [option])
+            own += filter(None, [arg.partition("=")[2]])
+    return [arg for part in parts.values() for arg in part]
+
+
+def _option(arg: str) -> str:
+    return arg.partition("=")[0].replace("_", "-")
+
+
+def _command(args: Sequence[str], parse: Callable[[list[str]], object]) -> tuple[list[str], str]:
+    """The names of commands that a command line begins with, and the help of the last one."""
+    command: list[str] = []
+    page = _help(parse, command)
+    while len(args) > len(command) and args[len(command)] in _commands(page):
+        command.append(args[len(command)])
+        page = _help(parse, command)
+    return command, page
+
+
+def _commands(page: str) -> list[str]:
+    found = _COMMANDS.match(page)
+    return [name.strip() for name in found[1].split(",")] if found else []
 
 
 def _refused_choice(page: str, args: Sequence[str], command: Sequence[str]) -> str | None:

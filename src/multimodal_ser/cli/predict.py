@@ -14,7 +14,7 @@ import tyro
 from multimodal_ser.cli.app import MOST_SHOWN, app
 from multimodal_ser.common.files import locked, one_line, scratch_folder, written_aside
 from multimodal_ser.config.settings import Vad
-from multimodal_ser.errors import SerError, counted
+from multimodal_ser.errors import SerError, counted, refuse_twice
 
 if TYPE_CHECKING:
     from multimodal_ser.predict import Channel, Prediction, Predictor, Recording
@@ -238,6 +238,7 @@ def weights_of(given: Sequence[str]) -> str | dict[str, str] | None:
     >>> weights_of(["minilm=/models/minilm", "bert=/models/bert"])
     {'minilm': '/models/minilm', 'bert': '/models/bert'}
     """
+    refuse_twice("--source", given)
     named = [item.partition("=") for item in given]
     if len(given) == 1 and not named[0][1]:
         return given[0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from multimodal_ser.corpora.cells import Cells, check_commas
-from multimodal_ser.errors import SerError, one_of
+from multimodal_ser.errors import SerError, one_of, refuse_twice
 
 SPELLINGS = {
     "audio": "path file filename filepath audiopath audiofile audiofilepath wav wavpath wavfile "
@@ -120,6 +120,7 @@ def understood(where: str, columns: Sequence[str], given: Sequence[str] = ()) ->
 
 
 def _stated(where: str, columns: Sequence[str], given: Sequence[str]) -> dict[str, str]:
+    refuse_twice("--columns", given)
     stated = {}
     for item in given:
         ours, _, theirs = item.partition("=")

@@ -48,7 +48,7 @@ def read_table(
         columns: ``start=von`` if the column start is called von, ``start=none`` if there is none.
         encoding: of the text; None to detect it (an error if that is ambiguous).
         audio_dir: the folder of the recordings, to which the table's paths are relative; itself
-            relative to the table's folder.
+            relative to the table's folder, or, where none of them is there, to the current one.
 
     Raises:
         SerError: the file or a column is missing, the name is taken, a cell cannot be read, or an
@@ -59,7 +59,7 @@ def read_table(
         raise SerError(f"no table at {path}; give the CSV, TSV, JSONL or Parquet file itself")
     name = check_name(path.stem if name is None else name)
     cells = read_cells(path, encoding, partial(_fits, f"{path}:1"))
-    return of_cells(name, path, cells, columns, own_words=True, folder=path.parent / audio_dir)
+    return of_cells(name, path, cells, columns, own_words=True, audio_dir=audio_dir)
 
 
 def _fits(where: str, columns: Sequence[str]) -> bool:

@@ -50,7 +50,7 @@ def of_cells(
     columns: Sequence[str] = (),
     *,
     own_words: bool = False,
-    folder: Path | None = None,
+    audio_dir: str = ".",
 ) -> Corpus:
     """Recognises the columns of a table and reads its rows.
 
@@ -59,7 +59,8 @@ def of_cells(
         path: the table's file.
         cells: its rows.
         columns: ``start=von`` if the column start is called von, ``start=none`` if there is none.
-        folder: to which its audio paths are relative; None for the file's folder.
+        audio_dir: to which its audio paths are relative; itself relative to the file's folder, or,
+            where none of the recordings is there, to the current folder.
         own_words: keep the rows' order and their words for emotions, instead of sorting by id and
             translating emotions into the words that class sets share.
 
@@ -69,9 +70,12 @@ def of_cells(
     """
     where = f"{path}:1"
     meaning = understood(where, cells.columns, columns)
-    table = _Table(check_name(name), path, meaning, own_words, folder or path.parent)
+    table = _Table(check_name(name), path, meaning, own_words, path.parent / audio_dir)
     _check_needed(where, cells.columns, table.meaning)
     notes = [*cells.notes, *table.meaning.notes, *check_times(where, cells, table.meaning)]
+    if not table.has_any(cells) and (here := replace(table, folder=Path(audio_dir))).has_any(cells):
+        table = here
+        notes.append(f"recordings are read from {here.folder.absolute()}, not from {path.parent}")
     notes += asked_of_speakers(cells, table.meaning)
     utterances, left_out = _utterances(table, cells)
     utterances, numbered = _with_persons(utterances)
@@ -198,6 +202,11 @@ class _Table:
             return paths[0]
         self.renamed[paths[1].name] = near[0]
         return paths[1].with_name(near[0])
+
+    def has_any(self, cells: Cells) -> bool:
+        """Whether any of the recordings that the rows name is there."""
+        named = (self.meaning.cell(row, "audio") for _, row in cells.rows)
+        return any(isinstance(one, str) and one and self.file(one).is_file() for one in named)
 
     def _beside(self, path: Path) -> list[str]:
         """Recordings in the folder of a path that is not there, which may be the one meant."""

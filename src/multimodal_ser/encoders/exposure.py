@@ -22,7 +22,7 @@ from multimodal_ser.common.files import parse_json
 from multimodal_ser.encoders.base import UNDECLARED, EncoderInfo, Exposure, Saw
 from multimodal_ser.encoders.weight_sources import CLAIMS
 from multimodal_ser.encoders.weights import Weights
-from multimodal_ser.errors import EncoderError, FeatureError
+from multimodal_ser.errors import EncoderError, FeatureError, refuse_twice
 
 DECLARED_CORPORA = ("iemocap", "cremad", "meld", "emodb", "ravdess")
 _CONTAINS = {"emodb2": "emodb"}  # corpus → a corpus in it: who saw that saw most of the larger one
@@ -250,6 +250,7 @@ def stated(items: Sequence[str]) -> Seen:
     >>> stated(["meld=labels"]).emotion_labels.saw
     'labels'
     """
+    refuse_twice("--trained-on", items)
     claimed = {}
     for item in items:
         corpus, _, saw = item.partition("=")
