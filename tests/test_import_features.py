@@ -364,6 +364,33 @@ def test_an_archive_with_an_array_for_each_utterance(tmp_path):
 def test_ids_as_bytes_are_text(tmp_path):
     np.savez(tmp_path / "x.npz", audio=VECTORS, id=np.array(IDS).astype("S"))
     check_vectors(imported(tmp_path, tmp_path / "x.npz")[1])
+    ids = [key.encode() for key in IDS[:-1]] + ["Zoë".encode("latin1")]
+    np.savez(tmp_path / "x.npz", audio=VECTORS, id=np.array(ids))
+    assert imported(tmp_path, tmp_path / "x.npz")[0].missing == IDS[-1:]
+
+
+def test_the_only_text_of_an_archive_names_its_rows(tmp_path):
+    words = np.array(WORDS)  # not different for each row
+    np.savez(tmp_path / "x.npz", X=VECTORS, utterances=np.array(IDS), y=words)
+    check_vectors(imported(tmp_path, tmp_path / "x.npz")[1])
+    np.savez(
+        tmp_path / "x.npz", X=VECTORS, utterances=np.array(IDS), speakers=np.array([*"abcdef"])
+    )
+    with pytest.raises(FeatureError, match=r"has no ids; give .*--ids, the column .*--id-format"):
+        imported(tmp_path, tmp_path / "x.npz")
+    np.savez(tmp_path / "x.npz", X=VECTORS, id=np.array(IDS, object))
+    with pytest.raises(FeatureError, match=r"no objects: .* ids as numpy.array\(ids, str\)"):
+        imported(tmp_path, tmp_path / "x.npz")
+
+
+def test_names_of_files_are_ids_where_the_manifest_names_no_recordings(tmp_path):
+    names = [f"{key.removeprefix('iemocap/')}.wav" for key in IDS]
+    np.savez(tmp_path / "x.npz", X=VECTORS, id=np.array(names))
+    check_vectors(imported(tmp_path, tmp_path / "x.npz")[1])
+    # a recording of that name is meant before an id that is like it
+    rows = [replace(row, audio=f"/here/{names[n - 1]}") for n, row in enumerate(UTTERANCES)]
+    made = import_features(tmp_path / "x.npz", rows, tmp_path / "out", "other", "audio")
+    check_vectors(FeatureStore.open(made.path), vectors=np.roll(VECTORS, 1, 0))
 
 
 def test_numbers_that_are_not_real_are_told(tmp_path):

@@ -180,8 +180,9 @@ def _match(
     found = read_ids(ids, id_format) if ids else table.ids and [tidy(key) for key in table.ids]
     if found is None:
         raise FeatureError(
-            f"{source.name}: has no ids; give a parallel file with --ids, or, if row i is the i-th "
-            "utterance of the manifest, --rows manifest"
+            f"{source.name}: has no ids; give a parallel file with --ids, the column of a table "
+            "with --id-format, such as '{name}', or, if row i is the i-th utterance of the "
+            "manifest, --rows manifest"
         )
     _check_count(source, len(table.values), ids.name if ids else "its ids", len(found))
     full, known = _resolved(found, utterances), {row.id for row in utterances}
@@ -220,6 +221,8 @@ def _resolved(found: Sequence[str], utterances: Sequence[Utterance]) -> list[str
         end = next((end for path in spelt for end in _ends(path) if end in ends), ())
         # An id of the manifest is nearer than any end of a path.
         own, near = (own, _FOLDERS + 2) if own else ([*ends[end]], len(end))
+        if not own:  # an id with the ending of a file, where the manifest names no recordings
+            own = [one for one in (f"{spelt[-1]}", f"{corpus}/{spelt[-1]}") if one in known]
         meant.append((own[0], near) if len(own) == 1 else (key, 0))
         nearest[meant[-1][0]] = max(near, nearest[meant[-1][0]])
     # Two ids may mean one utterance: then only the nearer one does, such as the file itself and not

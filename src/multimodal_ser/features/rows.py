@@ -180,9 +180,13 @@ def _read_npy(path: Path, modality: ModalityName, key: str | None, id_format: st
 
 def _read_npz(path: Path, modality: ModalityName, key: str | None, id_format: str | None) -> Rows:
     arrays: dict[str, Array] = _load_numpy(path, dict)
-    ids = next((arrays[name] for name in _ID_KEYS if name in arrays), None)
+    # of another name: one text for each row
+    texts = [one for one in arrays.values() if one.dtype.kind in "US" and one.ndim == 1]
+    texts = [one for one in texts if len({*one.tolist()}) == len(one)]
+    named = [arrays[name] for name in _ID_KEYS if name in arrays]
+    ids = next(iter(named or (texts if len(texts) == 1 else [])), None)
     if ids is not None and ids.dtype.kind == "S":  # bytes, which str() would show as b'…'
-        ids = np.char.decode(ids, "utf-8")
+        ids = np.char.decode(ids, "utf-8", "replace")
     numbers = {name: array for name, array in arrays.items() if array.dtype.kind in "fiu"}
     usual = {*_GUESSES[modality]} & {*numbers}
     # of one utterance each: all are vectors, or matrices, of one width; or there are too many to be
@@ -267,8 +271,8 @@ def _load_numpy(path: Path, take: Callable[[Any], Any]) -> Any:
         return take(loaded)
     except _UNREADABLE as error:
         raise FeatureError(
-            f"{path.name}: cannot be read ({error}); save plain arrays of numbers with numpy.save "
-            "or numpy.savez, no objects"
+            f"{path.name}: cannot be read ({error}); save plain arrays with numpy.save or "
+            "numpy.savez, no objects: numbers as numpy.stack(rows), ids as numpy.array(ids, str)"
         ) from error
 
 
