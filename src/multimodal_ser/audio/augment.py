@@ -86,8 +86,7 @@ def cropped(wave: Samples, seconds: float, rng: np.random.Generator) -> Samples:
 
 def speed(wave: Samples, factor: float) -> Samples:
     """Plays faster (factor > 1) or slower, which also shifts pitch and formants."""
-    changed: Samples = soxr.resample(wave, SAMPLE_RATE * factor, SAMPLE_RATE, quality="LQ")
-    return changed
+    return soxr.resample(wave, SAMPLE_RATE * factor, SAMPLE_RATE, quality="LQ")
 
 
 def reverberated(wave: Samples, seconds: float, rng: np.random.Generator) -> Samples:

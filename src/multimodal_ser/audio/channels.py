@@ -73,7 +73,7 @@ class Channels:
         speech = []  # level of each channel while it is the loudest
         for levels, leading in zip(near.T, (near > others).T, strict=True):
             speech.append(np.percentile(levels[leading], 90) if leading.any() else FLOOR)
-        return np.asarray((near < others - _LEAK) & (near < np.array(speech) - _LEAK))
+        return (near < others - _LEAK) & (near < np.array(speech) - _LEAK)
 
 
 def compare_channels(blocks: Iterable[Samples]) -> Channels:

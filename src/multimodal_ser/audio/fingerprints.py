@@ -87,8 +87,7 @@ def _differing(one: _Codes, other: _Codes, audible: NDArray[np.bool_]) -> float:
 
 
 def _bits(codes: _Codes) -> NDArray[np.uint8]:
-    counts: NDArray[np.uint8] = _BITS[codes & 0xFFFF] + _BITS[codes >> 16]
-    return counts
+    return _BITS[codes & 0xFFFF] + _BITS[codes >> 16]
 
 
 def same_sounds(hashes: Mapping[str, str], prints: Mapping[str, str]) -> dict[str, str]:

@@ -123,8 +123,7 @@ class Modality:
         """Mean over real tokens, float32 [N, D]; zeros for an utterance without any."""
         count = self.mask.sum(1, keepdim=True).clamp(min=1)
         # Padding is zero, so a plain sum over all tokens is the sum over the real ones.
-        pooled: np.ndarray = (self.tokens.float().sum(1) / count).numpy()
-        return pooled
+        return (self.tokens.float().sum(1) / count).numpy()
 
 
 def of_present(function: Callable[[list[Any]], Any], items: Sequence[Any]) -> list[Any]:

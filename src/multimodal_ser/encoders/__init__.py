@@ -71,8 +71,7 @@ def _loaded(
     module: str, source: str | Path | None = None, device: str = "cpu", **options: Any
 ) -> Encoder:
     load = getattr(import_module(f"{__name__}.{module}"), _LOADERS[module])
-    encoder: Encoder = load(source, device, **options)
-    return encoder
+    return load(source, device, **options)
 
 
 # By the first word of an encoder's name: what it reads, its module, and its options.

@@ -97,8 +97,7 @@ class Placed:
     @property
     def device(self) -> torch.device:
         """The device of the network."""
-        placed: torch.device = next(self.network.parameters()).device
-        return placed
+        return next(self.network.parameters()).device
 
 
 def computed_in(encoder: Encoder) -> str:
@@ -320,8 +319,7 @@ def torch_dtype(name: str, dtype: str, device: str) -> torch.dtype:
         raise EncoderError(f"{name}: {one_of('dtype', dtype, COMPUTE_DTYPES)}")
     if dtype == "float16" and torch.device(device).type == "cpu":
         raise EncoderError(f"{name}: float16 is for GPUs; on a CPU take bfloat16 or float32")
-    resolved: torch.dtype = getattr(torch, dtype)
-    return resolved
+    return getattr(torch, dtype)
 
 
 def check_finite(name: str, finite: torch.Tensor, dtype: torch.dtype) -> None:

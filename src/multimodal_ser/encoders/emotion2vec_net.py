@@ -143,8 +143,7 @@ class Positions(nn.Module):
         the zero padding that a recording has when it is encoded alone.
         """
         if len(counts) == 1:
-            y: Tensor = self(x[None], None)[0]
-            return y
+            return self(x[None], None)[0]
         starts = _starts([count + self.gap for count in counts])
         places = to_device(
             torch.cat([torch.arange(a, a + n) for a, n in zip(starts, counts, strict=False)]),
@@ -154,8 +153,7 @@ class Positions(nn.Module):
         real[places] = 1
         spread = x.new_zeros(starts[-1], x.shape[1])
         spread[places] = x
-        apart: Tensor = self(spread[None], real)[0, places]
-        return apart
+        return self(spread[None], real)[0, places]
 
 
 def masked_attention(qkv: Tensor, heads: int, mask: Tensor) -> Tensor:
@@ -222,8 +220,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
         """Attention within each recording, then the MLP on each row."""
         x = self.norm1(x + self.out(attend(self.qkv(x))))
-        y: Tensor = self.norm2(x + self.down(F.gelu(self.up(x))))
-        return y
+        return self.norm2(x + self.down(F.gelu(self.up(x))))
 
 
 class Emotion2VecNet(nn.Module):
@@ -251,8 +248,7 @@ class Emotion2VecNet(nn.Module):
         x = waves[..., None]
         for conv in self.convs:
             x = conv(x)
-        y: Tensor = self.feature_proj(self.feature_norm(x))
-        return y
+        return self.feature_proj(self.feature_norm(x))
 
     def bias(self, frames: int) -> Tensor:
         """ALiBi: −slope · scale · distance, of shape [heads, tokens, tokens].

@@ -172,7 +172,7 @@ def _loaded(name: str, weights: Weights) -> tuple[Any, Any]:
 
     try:
         with _quiet():
-            return AutoModel.from_pretrained(  # type: ignore[no-any-return]
+            return AutoModel.from_pretrained(
                 weights.folder,
                 local_files_only=True,
                 use_safetensors="safetensors" in weights.file.name,

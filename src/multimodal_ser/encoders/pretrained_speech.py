@@ -85,8 +85,7 @@ class SpeechNetwork(nn.Module):
     @property
     def blocks(self) -> nn.ModuleList:
         """The transformer's blocks, in order."""
-        layers: nn.ModuleList = self.model.encoder.layers
-        return layers
+        return self.model.encoder.layers
 
     def frames(self, rows: int) -> int:
         """Number of frames of an input with so many rows."""
@@ -174,8 +173,7 @@ class PretrainedSpeech(Sendable):
     def _prepared(self, wave: np.ndarray) -> Tensor:
         extracted = self.extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")
         if not self.network.prepared:
-            values: Tensor = extracted["input_values"][0]
-            return values
+            return extracted["input_values"][0]
         banks: Tensor = extracted["input_features"][0]
         # The extractor pads an odd last bank to a pair; the mask shows what is real.
         return banks[extracted["attention_mask"][0].bool()]

@@ -72,8 +72,7 @@ class TextNetwork(nn.Module):
         For the last layer alone hidden states are not requested, of which transformers keeps all.
         """
         if tuple(layers) == (len(self.blocks),):
-            last: Tensor = self.model(**tokens).last_hidden_state
-            return last
+            return self.model(**tokens).last_hidden_state
         states = self(**tokens)
         return torch.cat([states[layer] for layer in layers], dim=-1)
 

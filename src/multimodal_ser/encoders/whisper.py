@@ -91,8 +91,7 @@ class _Block(nn.Module):
         q, k, v = split.permute(2, 0, 3, 1, 4).unbind(0)  # each (b, h, t, d/h)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (b, h, t, d/h)
         x = x + self.out(attended.transpose(1, 2).reshape(b, t, d))
-        changed: Tensor = x + self.down(F.gelu(self.up(self.norm2(x))))
-        return changed
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 
 class WhisperEncoder(nn.Module):

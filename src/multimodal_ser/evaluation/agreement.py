@@ -64,27 +64,23 @@ def _moments(means: Floats, place: int) -> tuple[Floats, ...]:
 
 def _ccc(means: Floats, place: int) -> Floats:
     t, p, of_t, of_p, both = _moments(means, place)
-    found: Floats = 2 * both / (of_t + of_p + (t - p) ** 2)
-    return found
+    return 2 * both / (of_t + of_p + (t - p) ** 2)
 
 
 def _pearson(means: Floats, place: int) -> Floats:
     _, _, of_t, of_p, both = _moments(means, place)
-    found: Floats = both / np.sqrt(of_t * of_p)
-    return found
+    return both / np.sqrt(of_t * of_p)
 
 
 def _rmse(means: Floats, place: int) -> Floats:
     t, p, of_t, of_p, both = _moments(means, place)
     # mean (t − p)² = var t + var p − 2 cov + (mean t − mean p)²
     square = of_t + of_p - 2 * both + (t - p) ** 2
-    found: Floats = np.sqrt(np.maximum(square, 0))
-    return found
+    return np.sqrt(np.maximum(square, 0))
 
 
 def _mean_of(of: Callable[[Floats, int], Floats], attributes: int, means: Floats) -> Floats:
-    found: Floats = np.stack([of(means, place) for place in range(attributes)]).mean(0)
-    return found
+    return np.stack([of(means, place) for place in range(attributes)]).mean(0)
 
 
 def attribute_scores(names: Sequence[str]) -> dict[str, OfMeans]:
@@ -138,16 +134,14 @@ def js_distance(first: ArrayLike, second: ArrayLike) -> Floats:
     p, q = (np.asarray(one, dtype=np.float64) for one in (first, second))
     middle = (p + q) / 2
     both = sum((_relative(one, middle) for one in (p, q)), np.zeros(()))
-    found: Floats = np.sqrt(np.clip(both / (2 * np.log(2)), 0, 1))
-    return found
+    return np.sqrt(np.clip(both / (2 * np.log(2)), 0, 1))
 
 
 def _relative(p: Floats, q: Floats) -> Floats:
     """``Σ p log(p / q)`` in nats; terms with p = 0 are 0, the limit of p log p."""
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(p > 0, p * np.log(p / q), 0)
-    found: Floats = terms.sum(-1)
-    return found
+    return terms.sum(-1)
 
 
 def distribution_terms(votes: ArrayLike, predicted: ArrayLike) -> Floats:
@@ -171,10 +165,7 @@ def distribution_terms(votes: ArrayLike, predicted: ArrayLike) -> Floats:
     # 1 / 6 is written as 0.1666667, which is not more than 1 / 6.
     wanted, given = (shares > 1 / classes + _LEAST for shares in (q, p))
     one_each = np.stack([js_distance(q, p), _relative(q, np.maximum(p, _LEAST)), hit], axis=1)
-    found: Floats = np.concatenate(
-        [one_each, wanted & given, ~wanted & given, wanted & ~given], axis=1
-    )
-    return found
+    return np.concatenate([one_each, wanted & given, ~wanted & given, wanted & ~given], axis=1)
 
 
 def _multi_f1(means: Floats) -> Floats:
@@ -182,8 +173,7 @@ def _multi_f1(means: Floats) -> Floats:
     true, false, missed = np.split(means[..., 3:], 3, axis=-1)
     below = 2 * true + false + missed
     scores = np.divide(2 * true, below, out=np.zeros_like(true), where=below > 0)
-    found: Floats = scores.sum(-1) / (below > 0).sum(-1)
-    return found
+    return scores.sum(-1) / (below > 0).sum(-1)
 
 
 DISTRIBUTION_SCORES: Mapping[str, OfMeans] = {

@@ -42,8 +42,7 @@ def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> _Ints:
     """
     truth = np.asarray(truth)
     groups = np.zeros(truth.shape, dtype=np.int64)
-    counts: _Ints = grouped_confusion(truth, predicted, groups, classes=classes, groups_total=1)[0]
-    return counts
+    return grouped_confusion(truth, predicted, groups, classes=classes, groups_total=1)[0]
 
 
 def grouped_confusion(
@@ -95,10 +94,7 @@ def _ids(values: ArrayLike, classes: int | None) -> _Ints:
 
 
 def _divide(above: NDArray[Any], below: Floats, otherwise: float) -> Floats:
-    quotient: Floats = np.divide(
-        above, below, out=np.full(np.shape(above), otherwise), where=below > 0
-    )
-    return quotient
+    return np.divide(above, below, out=np.full(np.shape(above), otherwise), where=below > 0)
 
 
 def _sums(matrix: ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -110,8 +106,7 @@ def _sums(matrix: ArrayLike) -> tuple[Floats, Floats, Floats]:
 
 def _total(values: Floats) -> Floats:
     """The sum over the last axis; for few classes, einsum is several times faster than sum."""
-    total: Floats = np.einsum("...i->...", values)
-    return total
+    return np.einsum("...i->...", values)
 
 
 def recalls(matrix: ArrayLike) -> Floats:

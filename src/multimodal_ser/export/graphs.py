@@ -228,8 +228,7 @@ class WholeRun(nn.Module):
         tokens = [*self.encoders[0](first, count)]
         if second is not None:
             tokens += self.encoders[1](second, many)
-        output: Output = self.head(*tokens)
-        return output
+        return self.head(*tokens)
 
 
 def token_shares(frames: int, steps: Tensor, tokens: int, cuts: bool = False) -> Tensor:
@@ -268,8 +267,7 @@ class OneModality(nn.Module):
         missing = mask.new_zeros(mask.shape[0], 1)
         given, other = (tokens, mask), (none, missing)
         batch = (*given, *other) if self.modality == "text" else (*other, *given)
-        output: Output = self.model(*batch)
-        return output
+        return self.model(*batch)
 
 
 class BothModalities(nn.Module):
@@ -281,5 +279,4 @@ class BothModalities(nn.Module):
 
     def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Output:
         """Text [B, T, Dt], audio [B, A, Da] and their masks → logits [B, C], embedding [B, H]."""
-        output: Output = self.model(text, text_mask, audio, audio_mask)
-        return output
+        return self.model(text, text_mask, audio, audio_mask)

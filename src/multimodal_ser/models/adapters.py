@@ -134,8 +134,7 @@ class _Reverse(torch.autograd.Function):
 
 def reverse_gradient(x: Tensor, weight: float) -> Tensor:
     """Returns x unchanged; its gradient is multiplied by ``−weight`` (Ganin et al. 2016)."""
-    reversed_: Tensor = _Reverse.apply(x, weight)  # type: ignore[no-untyped-call]
-    return reversed_
+    return _Reverse.apply(x, weight)  # type: ignore[no-untyped-call]
 
 
 def ramp(progress: float) -> float:

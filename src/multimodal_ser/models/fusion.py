@@ -93,8 +93,7 @@ class Fusion(nn.Module):
         own = slice(1 if self.dialogue else None)
         pooled = [masked_mean(x[:, own], m[:, own]) for x, m in zip(tokens, masks, strict=True)]
         vectors = self.mix(hidden, list(masks))
-        output: Output = self.classify(torch.cat(vectors, 1), torch.cat(pooled, 1))
-        return output
+        return self.classify(torch.cat(vectors, 1), torch.cat(pooled, 1))
 
     def mix(self, hidden: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Hidden tokens [B, T, H] of each modality → one vector [B, H] for each modality."""

@@ -209,8 +209,7 @@ class AttentionBlock(nn.Module):
             self.norm_query(x), keys, keys, key_padding_mask=~key_mask, need_weights=False
         )
         x = x + self.drop(attended)
-        mixed: Tensor = x + self.drop(self.ff(self.norm_ff(x)))
-        return mixed
+        return x + self.drop(self.ff(self.norm_ff(x)))
 
 
 class DialogueAttention(nn.Module):

@@ -62,10 +62,9 @@ def as_list(source: object) -> Iterable[Any] | None:
             "table['path'] or dataset['audio']; one recording is {'array', 'sampling_rate'}"
         )
     if hasattr(source, "__array__") and kind in ("O", "U", "S", "T"):
-        paths: list[Any] = np.asarray(source).ravel().tolist()
-        return paths
+        return np.asarray(source).ravel().tolist()
     if hasattr(source, "__array__") and not kind and not hasattr(source, "detach"):
-        return list(source)  # type: ignore[call-overload,no-any-return]  # such as pandas's column of strings
+        return list(source)  # type: ignore[call-overload]  # such as pandas's column of strings
     one = isinstance(source, str | bytes | bytearray | memoryview | Path)
     row = hasattr(source, "__getitem__") and hasattr(source, "__len__")
     if row and not one and not hasattr(source, "__array__") and not hasattr(source, "read"):

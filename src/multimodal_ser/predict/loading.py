@@ -171,11 +171,11 @@ def _named(backend: Any, folder: Path) -> Backend:
         try:
             about = parse_json(config.read_text("utf-8"))
             if "fold" in about:  # a run folder's config.json: the model file has name and threshold
-                return backend  # type: ignore[no-any-return]
+                return backend
             about = about["predictor"]
             backend.name, backend.threshold = str(about["name"]), float(about["threshold"])
         except (ValueError, KeyError, TypeError) as error:
             raise SerError(f"{config}: not of a saved model ({error!r})") from error
     if card.is_file():
         backend.card = card.read_text("utf-8")
-    return backend  # type: ignore[no-any-return]
+    return backend

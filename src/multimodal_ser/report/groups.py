@@ -252,8 +252,7 @@ def _left_out(votes: Floats) -> tuple[Floats, Floats]:
 def _majority(others: Floats) -> Floats:
     """Returns the class with most of the other raters' votes, ties in equal parts, [N, C, C]."""
     most = (others == others.max(2, keepdims=True)).astype(np.float64)
-    found: Floats = most / most.sum(2, keepdims=True)
-    return found
+    return most / most.sum(2, keepdims=True)
 
 
 def _corpus_labels(truth: np.ndarray, votes: Floats) -> Floats:

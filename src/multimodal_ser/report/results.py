@@ -208,8 +208,7 @@ def _commands(table: Listed, summary: Summary) -> str:
 
 def as_record(summary: Summary) -> dict[str, Any]:
     """Turns a summary into JSON values; numbers keep nine digits, and NaN becomes null."""
-    found: dict[str, Any] = _CONVERTER.unstructure(summary)
-    return found
+    return _CONVERTER.unstructure(summary)
 
 
 def from_record(record: Mapping[str, Any]) -> Summary:

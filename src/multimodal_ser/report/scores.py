@@ -117,8 +117,7 @@ def vote_sums(system: System, sample: Sample) -> Floats:
 
 def vote_shares(votes: Floats) -> Floats:
     """Turns votes per class, [N, C], into shares."""
-    found: Floats = votes / votes.sum(1, keepdims=True)
-    return found
+    return votes / votes.sum(1, keepdims=True)
 
 
 def score_of(sums: Floats, metric: statistics.Metric) -> Score:

@@ -242,5 +242,4 @@ def one_seed(system: System) -> bool:
 
 def _is_right(system: System, sample: Sample) -> np.ndarray:
     """Whether the prediction averaged over seeds and draws is correct, [N]."""
-    right: np.ndarray = system.probabilities.mean(0).argmax(-1) == sample.truth
-    return right
+    return system.probabilities.mean(0).argmax(-1) == sample.truth

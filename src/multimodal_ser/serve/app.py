@@ -133,8 +133,7 @@ class Service:
 
     def _alone(self, wave: Samples, text: str | None, work: Work) -> Prediction:
         with self.computing.turn(work) as pause:
-            prediction: Prediction = Yielding(self.predictor, pause).waves([wave], [text])[0]
-            return prediction
+            return Yielding(self.predictor, pause).waves([wave], [text])[0]
 
     async def timeline(
         self, recording: DecodedUpload, work: Work, *, words: bool, peaks: bool, **settings: Any

@@ -81,7 +81,7 @@ class Sent:
         """The sound of whole samples, [time, channels] at its own rate."""
         sound = np.frombuffer(data, KINDS[self.kind]).reshape(-1, self.channels)
         scale = 32_768 if self.kind == "s16" else 1
-        return np.asarray(sound.astype(np.float32) / np.float32(scale))
+        return sound.astype(np.float32) / np.float32(scale)
 
 
 def _is_number(value: object) -> bool:

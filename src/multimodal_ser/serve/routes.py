@@ -59,8 +59,7 @@ def card_html(card: str) -> str:
     """
     text = re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.DOTALL)  # the hub's own header
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-    html: str = renderer.render(text)
-    return html
+    return renderer.render(text)
 
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

@@ -116,7 +116,7 @@ def smooth(probabilities: Floats, centres: Floats, constant: float) -> Floats:
     total = ahead + after
     total[:, :-1] -= probabilities  # both sums contain the window itself
     total[:, -1] -= 1
-    return np.asarray(total[:, :-1] / total[:, -1:])
+    return total[:, :-1] / total[:, -1:]
 
 
 def _running(probabilities: Floats, centres: Floats, constant: float) -> Floats:

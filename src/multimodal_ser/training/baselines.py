@@ -304,4 +304,4 @@ def pooled_inputs(pooled: Pooled, examples: Examples) -> NDArray[np.float32]:
     """The standardised pooled features [N, D] of examples."""
     with torch.inference_mode():
         found = torch.cat([pooled(*batch[:4]) for batch in examples.batches(512)])
-    return np.asarray(found.numpy())
+    return found.numpy()

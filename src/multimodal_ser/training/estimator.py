@@ -91,12 +91,12 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         x = validate_data(self, X, dtype=np.float32, reset=False)
         logits = predict(self.model_, self._examples(x, np.zeros(len(x), np.int64)))
-        return np.asarray(logits.softmax(1).numpy())
+        return logits.softmax(1).numpy()
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most probable class label of each of the rows [N, F]: [N]."""
         shares = self.predict_proba(X)
-        return np.asarray(self.classes_[shares.argmax(1)])
+        return self.classes_[shares.argmax(1)]
 
     def _examples(self, x: NDArray[np.float32], label: NDArray[np.int64]) -> Examples:
         cut = x.shape[1] - self.text_columns

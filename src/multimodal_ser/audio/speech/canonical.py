@@ -133,4 +133,4 @@ def _powers(wave: Samples, frame: int = FRAME) -> np.ndarray:
     """The variance of each frame; of the whole waveform if it is shorter than a frame."""
     whole = len(wave) // frame * frame
     frames = wave[:whole].reshape(-1, frame) if whole else wave[None]
-    return np.asarray(frames.var(axis=1, dtype=np.float64))
+    return frames.var(axis=1, dtype=np.float64)

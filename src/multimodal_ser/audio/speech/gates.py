@@ -151,7 +151,7 @@ class EnergyGate(Gate):
         size = self._BEFORE + self._AFTER + 1
         shift = self._BEFORE - size // 2  # scipy centres its window; this one reaches further back
         least = minimum_filter1d(mean, size, mode="constant", cval=np.inf, origin=shift)
-        return np.asarray(np.clip(10 * np.log10(least), *self._FLOORS))
+        return np.clip(10 * np.log10(least), *self._FLOORS)
 
 
 def make_gate(vad: Vad = "auto") -> Gate:

@@ -74,7 +74,7 @@ def _features(sound: Samples) -> Samples:
     x = np.sqrt(waves[..., :half] ** 2 + waves[..., half:] ** 2)
     for number, stride in ((1, 1), (2, 2), (3, 2), (4, 1)):
         x = _convolved(x, weights[f"conv{number}"], weights[f"bias{number}"], stride)
-    return np.asarray(x[:, 0])
+    return x[:, 0]
 
 
 def _convolved(x: Samples, kernel: Samples, bias: Samples, stride: int) -> Samples:
@@ -84,11 +84,11 @@ def _convolved(x: Samples, kernel: Samples, bias: Samples, stride: int) -> Sampl
     """
     count, steps, dim = x.shape
     if steps == 1:
-        return np.asarray(np.maximum(x @ kernel[dim : 2 * dim] + bias, 0))
+        return np.maximum(x @ kernel[dim : 2 * dim] + bias, 0)
     wide = np.zeros((count, steps + 2, dim), np.float32)
     wide[:, 1:-1] = x
     cuts = [wide[:, tap : tap + steps : stride] for tap in range(3)]
-    return np.asarray(np.maximum(np.concatenate(cuts, 2) @ kernel + bias, 0))
+    return np.maximum(np.concatenate(cuts, 2) @ kernel + bias, 0)
 
 
 @cache

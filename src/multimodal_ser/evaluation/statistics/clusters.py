@@ -131,8 +131,7 @@ def estimate(sums: ArrayLike, metric: Metric) -> Estimate:
 
 def left_out(values: Floats, metric: Metric) -> Floats:
     """The score without each cluster, averaged over seeds, [..., S]."""
-    without: Floats = metric(values.sum(-4, keepdims=True) - values).mean(-1)
-    return without
+    return metric(values.sum(-4, keepdims=True) - values).mean(-1)
 
 
 def cr2_variance(value: Floats, left_out: Floats, share: Floats) -> Floats:
@@ -141,8 +140,7 @@ def cr2_variance(value: Floats, left_out: Floats, share: Floats) -> Floats:
     errors = (1 - share) * (value[..., None] - left_out)
     # Residuals of a mean sum to zero; those of other scores do so only to first order.
     errors = errors - share * errors.sum(-1, keepdims=True)
-    variance: Floats = (errors**2 / (1 - share)).sum(-1)
-    return variance
+    return (errors**2 / (1 - share)).sum(-1)
 
 
 def cluster_weights(sums: Floats, metric: Metric) -> Floats:
@@ -165,8 +163,7 @@ def cluster_weights(sums: Floats, metric: Metric) -> Floats:
     others = sums.sum(-4, keepdims=True) - sums
     moved = np.abs(metric(others + right) - metric(others + wrong)).mean(-1)
     total = moved.sum(-1, keepdims=True)
-    share: Floats = np.divide(moved, total, out=np.full_like(moved, np.nan), where=total > 0)
-    return share
+    return np.divide(moved, total, out=np.full_like(moved, np.nan), where=total > 0)
 
 
 def degrees_of_freedom(share: Floats) -> Floats:
@@ -216,8 +213,7 @@ def smoothed(values: Floats) -> Floats:
     """Counts of all clusters, averaged over seeds, plus one prediction per class, spread evenly."""
     total = values.sum(-4).mean(-3)
     # Only classes that occur: a class that is absent from the test part must stay absent.
-    smooth: Floats = total + (total.sum(-1, keepdims=True) > 0) / total.shape[-1]
-    return smooth
+    return total + (total.sum(-1, keepdims=True) > 0) / total.shape[-1]
 
 
 def gradient(counts: Floats, metric: Metric) -> Floats:
@@ -225,8 +221,7 @@ def gradient(counts: Floats, metric: Metric) -> Floats:
     size = counts.shape[-1]
     steps = _STEP * np.eye(size * size).reshape(size, size, size, size)
     centre = counts[..., None, None, :, :]
-    slopes: Floats = (metric(centre + steps) - metric(centre - steps)) / (2 * _STEP)
-    return slopes
+    return (metric(centre + steps) - metric(centre - steps)) / (2 * _STEP)
 
 
 def _independent(values: Floats, metric: Metric) -> Floats:
@@ -236,8 +231,7 @@ def _independent(values: Floats, metric: Metric) -> Floats:
     # Smoothed: a score without any error would have no variance. Counts are taken as Poisson.
     counts = smoothed(values)
     slopes = np.where(counts > 0, gradient(counts, metric), 0)
-    variance: Floats = (counts * slopes**2).sum((-1, -2))
-    return variance
+    return (counts * slopes**2).sum((-1, -2))
 
 
 def interval_ends(sums: ArrayLike, metric: Metric) -> tuple[Floats, Floats]:

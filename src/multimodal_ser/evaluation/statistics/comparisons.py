@@ -174,8 +174,7 @@ def _moved(one: Floats, other: Floats, metric: Metric) -> Floats:
     sides = [side.mean(-3) for side in (one, other)]
     slopes = gradient(smoothed((one.mean(-3) + other.mean(-3))[..., None, :, :] / 2), metric)
     changed = np.abs(sides[0] - sides[1]).sum(-3)
-    variance: Floats = (changed * slopes**2).sum((-1, -2))
-    return variance
+    return (changed * slopes**2).sum((-1, -2))
 
 
 def _over_repeats(
@@ -256,8 +255,7 @@ def sign_flip(one: Floats, other: Floats, metric: Metric) -> Floats:
         # Exchanging all or nothing must give the observed gap, whose last bits may differ.
         as_large += (gaps >= observed - 1e-12).sum(0)
     one_more = clusters > _EXACT  # the observed gap counts, too, beside those of random exchanges
-    p: Floats = (as_large + one_more) / (len(signs) + one_more)
-    return p
+    return (as_large + one_more) / (len(signs) + one_more)
 
 
 def smallest_p(clusters: int) -> float:

@@ -70,8 +70,7 @@ class OfMeans:
     def weights(self, sums: Floats) -> Floats:
         """Each cluster's share of the utterances: sums [..., S, K, 1 + D, 1 + D] → [..., S]."""
         count = sums[..., 0, 0].mean(-1)
-        share: Floats = count / count.sum(-1, keepdims=True)
-        return share
+        return count / count.sum(-1, keepdims=True)
 
     def independent(self, sums: Floats) -> Floats:
         """The variance of the score if utterances were independent (delta method), [...]."""

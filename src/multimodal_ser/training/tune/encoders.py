@@ -138,8 +138,7 @@ class TunedEncoders(nn.Module):
             tokens = [none if x is None else x for x in kept]
             batch.append(nn.utils.rnn.pad_sequence(tokens, batch_first=True))
             batch.append(torch.arange(batch[-1].shape[1], device=self.device) < lengths[:, None])
-        output: Output = self.head(*batch)
-        return output
+        return self.head(*batch)
 
     @torch.inference_mode()
     def predict(self, items: Mapping[str, Sequence[Any]]) -> Tensor:

@@ -234,8 +234,7 @@ class _Training:
         # The scheduler would set the learning rate only at its next step.
         for group, first in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
             group["lr"] = first * self.schedule.lr_lambdas[0](facts["schedule"])
-        history: list[dict[str, Any]] = facts["history"]
-        return history
+        return facts["history"]
 
     def _parameters(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]

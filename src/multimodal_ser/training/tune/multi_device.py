@@ -52,8 +52,7 @@ class DeviceShare:
         """The sum of a tensor over all processes."""
         if not self.fabric:
             return values
-        total: Tensor = self.fabric.all_reduce(values, reduce_op="sum")
-        return total
+        return self.fabric.all_reduce(values, reduce_op="sum")
 
 
 def run_on_devices(devices: Sequence[str], work: Callable[[DeviceShare, str], _Made]) -> _Made:

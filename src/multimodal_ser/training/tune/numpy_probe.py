@@ -107,14 +107,14 @@ class NumpyProbe:
     def _linear(self, name: str, x: _Singles) -> _Singles:
         product = x @ self._state[f"{name}.weight"]
         product += self._state[f"{name}.bias"]
-        return np.asarray(product)
+        return product
 
     def _normed(self, name: str, x: _Singles) -> _Singles:
         unit = x - x.mean(1, keepdims=True)
         unit /= np.sqrt(np.square(unit).mean(1, keepdims=True) + np.float32(_NORM))
         unit *= self._state[f"{name}.weight"]
         unit += self._state[f"{name}.bias"]
-        return np.asarray(unit)
+        return unit
 
     def _block(self, name: str, x: _Singles, shared: Shared) -> _Singles:
         """One pre-norm transformer block, [T, D] → [T, D]; see `encoders.whisper`.
@@ -155,13 +155,13 @@ class NumpyProbe:
             np.exp(scores, out=scores)
             scores /= scores.sum(1, keepdims=True)
             context[:, own] = scores @ values[:, own]
-        return np.asarray(context @ self._state[f"{name}out.weight"][rows])
+        return context @ self._state[f"{name}out.weight"][rows]
 
     def _widened(self, name: str, x: _Singles, features: slice) -> _Singles:
         """What some hidden features of the feed-forward layers add to the frames, [T, D]."""
         wide = x @ self._state[f"{name}up.weight"][:, features]
         wide += self._state[f"{name}up.bias"][features]
-        return np.asarray(gelu(wide) @ self._state[f"{name}down.weight"][features])
+        return gelu(wide) @ self._state[f"{name}down.weight"][features]
 
 
 def _transposed(value: _Singles) -> _Singles:

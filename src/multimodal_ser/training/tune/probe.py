@@ -120,15 +120,15 @@ class Probe:
 
     def vectors(self, means: NDArray[np.floating]) -> Floats:
         """Concatenated layer means [N, D] → vectors on the axes [N, A], which a channel shifts."""
-        return np.asarray(means @ self.white.T + self.middle)
+        return means @ self.white.T + self.middle
 
     def embed(self, vectors: NDArray[np.floating]) -> Floats:
         """Vectors [N, A] → embeddings [N, H]."""
-        return np.asarray(vectors @ self.span.T + self.origin)
+        return vectors @ self.span.T + self.origin
 
     def distance(self, vectors: NDArray[np.floating]) -> Floats:
         """Distance of vectors [N, A] from the training data: their mean square, 1 in training."""
-        return np.asarray(np.square(vectors).mean(1))
+        return np.square(vectors).mean(1)
 
     def logits(self, vectors: NDArray[np.floating], temperature: float = 1.0) -> Floats:
         """Vectors [N, A] → logits [N, C].
@@ -140,7 +140,7 @@ class Probe:
         """
         raw = self.embed(vectors) @ self.weight.T + self.bias
         factor = temperature / np.maximum(self.distance(vectors), NEAREST)
-        return np.asarray(raw * factor[:, None] + np.log(self.shares))
+        return raw * factor[:, None] + np.log(self.shares)
 
 
 def fit_probe(data: Vectors, config: ProbeConfig, classes: int) -> Probe:
@@ -227,7 +227,7 @@ def _references(weights: Floats, bias: Floats, centres: Floats) -> Floats:
     scale = float(np.trace(apart) / np.square(weights).sum())
     wanted = bias + scale * np.square(weights).sum(1) / 2
     offset = np.linalg.pinv(weights) @ (wanted.mean() - wanted)
-    return np.asarray(offset + scale * weights)
+    return offset + scale * weights
 
 
 def _regression(
@@ -247,7 +247,7 @@ def _regression(
 
 def _rows(data: Vectors, name: tuple[str, str]) -> NDArray[np.bool_]:
     """Which rows belong to a part: a corpus, and how its recordings were altered."""
-    return np.asarray((data.corpus == name[0]) & (data.change == name[1]))
+    return (data.corpus == name[0]) & (data.change == name[1])
 
 
 def _shares(data: Vectors, names: Sequence[tuple[str, str]], power: float) -> Floats:
@@ -257,7 +257,7 @@ def _shares(data: Vectors, names: Sequence[tuple[str, str]], power: float) -> Fl
         unchanged = _rows(data, (corpus, "none")).sum()
         share = _rows(data, (corpus, change)).sum() / (data.corpus == corpus).sum()
         weights.append(share * unchanged**power)
-    return np.asarray(np.array(weights) / sum(weights))
+    return np.array(weights) / sum(weights)
 
 
 def side_by_side(data: Vectors, layers: Sequence[int]) -> Floats:

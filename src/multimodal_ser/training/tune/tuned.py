@@ -155,8 +155,7 @@ class Tuned(nn.Module):
         count = mask.sum(1)
         mean = (frames * mask).sum(1) / count
         if self.linear:
-            projected: Tensor = self.head(mean)
-            return projected
+            return self.head(mean)
         variance = ((frames - mean[:, None]).square() * mask).sum(1) / count
         # The epsilon keeps the root's gradient finite where nothing varies.
         return torch.cat([mean, (variance + 1e-5).sqrt()], 1)
