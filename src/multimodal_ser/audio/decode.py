@@ -115,10 +115,7 @@ def _beyond(name: str, start: float | None, end: float | None, seconds: float) -
 def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
     """Opens a recording of any format; errors of the libraries become an AudioError.
 
-    Args:
-        name: for messages.
-        source: path, bytes or binary file object.
-        mixed: whether its blocks are mixed to mono, [time]; otherwise [time, channels].
+    Its blocks are mixed to mono, [time], or kept apart, [time, channels].
     """
     try:
         where = past_tags(located(name, source))

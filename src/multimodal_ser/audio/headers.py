@@ -50,12 +50,7 @@ class _Chunk(NamedTuple):
 
 
 def joins(where: Where, head: bytes) -> list[Ranges]:
-    """The bytes of each recording in a file that holds one or several in sequence.
-
-    Args:
-        where: the file.
-        head: its first bytes.
-    """
+    """The bytes of each recording in a file that holds one or several in sequence."""
     with content(where) as view:
         size = len(view)
         # Where recordings that were joined begin, and where the last one ends.

@@ -38,11 +38,7 @@ _TIMES = 6  # decimals of a second: sums of floats such as 0.1 + 0.2 would leave
 
 
 def read_kaldi(root: Path, name: str | None = None) -> Corpus:
-    """Reads a data folder, or all data folders in it.
-
-    Args:
-        root: the folder.
-        name: the corpus's name in ids and results; None for the folder's.
+    """Reads a data folder, or all in it; the corpus is called as the folder unless a name is given.
 
     Raises:
         SerError: ``wav.scp`` or the emotions are missing, or an entry has no recording.
@@ -131,11 +127,7 @@ def find(folder: Path, path: str) -> Path:
 
 
 def read_lhotse(root: Path, name: str | None = None) -> Corpus:
-    """Reads all manifests of a folder.
-
-    Args:
-        root: their folder; relative paths are looked for below it and above it.
-        name: the corpus's name in ids and results; None for the folder's.
+    """Reads all manifests of a folder, whose relative paths are looked for below it and above it.
 
     Raises:
         SerError: there are no manifests, or a supervision's recording is in none of them.

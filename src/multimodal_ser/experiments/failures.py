@@ -65,12 +65,7 @@ def sendable(failure: Failure) -> Failure:
 
 
 def raise_failures(failures: Sequence[Failure], runs: int) -> None:
-    """Raises the error of the first failed run, if there is one, after all runs.
-
-    Args:
-        failures: in the order of the runs.
-        runs: number of all runs, failed or not.
-    """
+    """Raises the error of the first failed run, if there is one; `runs` is the number of all."""
     if not failures:
         return
     if runs > 1:

@@ -22,17 +22,7 @@ from multimodal_ser.encoders.pretrained_speech import PretrainedSpeech
 from multimodal_ser.encoders.pretrained_text import PretrainedText
 from multimodal_ser.encoders.whisper import Whisper
 from multimodal_ser.errors import SerError
-from multimodal_ser.export.graphs import (
-    BothModalities,
-    Emotion2VecFrames,
-    OneModality,
-    SpeechFrames,
-    TextFrames,
-    Tokens,
-    WhisperFrames,
-    WholeRun,
-    WholeTuned,
-)
+from multimodal_ser.export import graphs
 from multimodal_ser.predict import Predictor
 from multimodal_ser.predict.numpy_backend import NumpyBackend
 from multimodal_ser.predict.onnx_backend import HEAD_INPUTS, FileFacts
@@ -138,7 +128,7 @@ def _of_tuned(backend: TunedBackend, part: Part | None, facts: dict[str, Any]) -
     }
     shift = {"shift": torch.zeros(references.shape[1])}
     described = FileFacts(**facts | more)
-    return Graph("whole", WholeTuned(backend.model), _sound() | shift, described, shift)
+    return Graph("whole", graphs.WholeTuned(backend.model), _sound() | shift, described, shift)
 
 
 def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Graph:
@@ -159,7 +149,7 @@ def _of_run(backend: RunBackend, part: Part | None, facts: dict[str, Any]) -> Gr
 
 def _whole(backend: RunBackend, facts: dict[str, Any]) -> Graph | None:
     """The graph of a run with its encoders; None if one of them cannot be in the file."""
-    encoders: list[Tokens] = []
+    encoders: list[graphs.Tokens] = []
     inputs: dict[str, Tensor] = {}
     for modality in backend.modalities:
         features = backend.features[modality]
@@ -167,14 +157,14 @@ def _whole(backend: RunBackend, facts: dict[str, Any]) -> Graph | None:
         if graph is None:
             return None
         frames, more = graph
-        encoders.append(Tokens(frames, features.described, modality))
+        encoders.append(graphs.Tokens(frames, features.described, modality))
         if modality == "text":
             inputs["ids"] = torch.ones(3, 7, dtype=torch.int64)
             inputs["pieces"] = torch.tensor([7, 3, 0])
         else:
             inputs |= _sound(equal=bool(more["alone"]))
         facts = facts | more
-    module = WholeRun(encoders, _head(backend))
+    module = graphs.WholeRun(encoders, _head(backend))
     size = sum(p.numel() * p.element_size() for p in module.parameters())
     return Graph("whole", module, inputs, FileFacts(**facts)) if size < _MOST_BYTES else None
 
@@ -192,14 +182,14 @@ def _frames(encoder: Encoder | None) -> tuple[nn.Module, dict[str, str]] | None:
             "pieces": str(encoder.most_pieces),
             "prefix": encoder.prefix,
         }
-        return TextFrames(encoder), facts
+        return graphs.TextFrames(encoder), facts
     if isinstance(encoder, Whisper):
-        return WhisperFrames(encoder), {"longest": str(encoder.most), "alone": ""}
+        return graphs.WhisperFrames(encoder), {"longest": str(encoder.most), "alone": ""}
     if isinstance(encoder, Emotion2Vec):
-        frames: nn.Module = Emotion2VecFrames(encoder)
+        frames: nn.Module = graphs.Emotion2VecFrames(encoder)
         longest = encoder.whole * STRIDE
     elif isinstance(encoder, PretrainedSpeech) and encoder.network.kind in _EXPORTED:
-        frames, longest = SpeechFrames(encoder), encoder.whole * encoder.network.stride
+        frames, longest = graphs.SpeechFrames(encoder), encoder.whole * encoder.network.stride
     else:
         return None
     return frames, {"longest": str(longest), "alone": "1"}  # alone: recordings of equal lengths
@@ -207,10 +197,10 @@ def _frames(encoder: Encoder | None) -> tuple[nn.Module, dict[str, str]] | None:
 
 def _head(backend: RunBackend) -> nn.Module:
     if len(backend.modalities) == 2:
-        return BothModalities(backend.model)
+        return graphs.BothModalities(backend.model)
     modality = backend.modalities[0]
     other = "audio" if modality == "text" else "text"
-    return OneModality(backend.model, modality, backend.features[other].described.dim)
+    return graphs.OneModality(backend.model, modality, backend.features[other].described.dim)
 
 
 def _sound(equal: bool = False) -> dict[str, Tensor]:

@@ -18,14 +18,7 @@ from multimodal_ser.corpora.labels import CLASS_SETS, ClassSet, class_set
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.encoders.exposure import stated
 from multimodal_ser.errors import FeatureError, counted, one_of
-from multimodal_ser.features.content import (
-    check_numbers,
-    digest,
-    file_hash,
-    inputs_of,
-    keep_manifest,
-    with_content,
-)
+from multimodal_ser.features import content
 from multimodal_ser.features.extract import one_corpus
 from multimodal_ser.features.fitted import fitted_note
 from multimodal_ser.features.pool import ModalityName, Pool, check_pooling, keep_tokens
@@ -106,7 +99,7 @@ def import_features(
     path = feature_path(out, corpus, name)
     _check_settings(path, modality, tokens, pool, overwrite)
     seen = stated(trained_on)
-    utterances = with_content(utterances)
+    utterances = content.with_content(utterances)
     table = _read_source(source, modality, key, None if ids else id_format)
     places, unknown = _match(source, table, utterances, ids, id_format, rows)
     if labels is not None:
@@ -116,16 +109,16 @@ def import_features(
     _check_widths(source, arrays)
     arrays = _unpadded(source, arrays)
     _check_values(source, arrays, name, dtype)
-    check_numbers(source, arrays, utterances, table.names)
+    content.check_numbers(source, arrays, utterances, table.names)
     if note := fitted_note(name, arrays, utterances):
         _log.warning("%s", note)
     missing = [row.id for row in utterances if row.id not in arrays]
-    inputs = inputs_of(utterances, modality)
+    inputs = content.inputs_of(utterances, modality)
     header = FeatureHeader(
         corpus=corpus, encoder=name, modality=modality, dim=next(iter(arrays.values())).shape[1],
         rate=0.0, weights="", layers=table.key, pool=pool, dtype=dtype,
         tokens=tokens or max(len(array) for array in arrays.values()),
-        source=digest([file_hash(source), table.key, inputs]), inputs=inputs,
+        source=content.digest([content.file_hash(source), table.key, inputs]), inputs=inputs,
         exposure=dict(seen.corpora), emotion_labels=seen.emotion_labels,
         truncated=sum(modality == "text" and 1 < (tokens or 0) < len(a) for a in arrays.values()),
         failures={
@@ -135,7 +128,7 @@ def import_features(
     )  # fmt: skip
     kept = ((row, keep_tokens(a, modality, header.tokens, pool)) for row, a in arrays.items())
     write_store(path, header, kept)
-    keep_manifest(utterances, path.parent)
+    content.keep_manifest(utterances, path.parent)
     return ImportResult(path, len(arrays), missing, unknown)
 
 

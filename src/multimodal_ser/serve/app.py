@@ -19,6 +19,7 @@ from multimodal_ser.predict.backend import cut_words, missing_words
 from multimodal_ser.predict.inputs import LONG_SECONDS as LONGEST
 from multimodal_ser.predict.prediction import Prediction, label_colours
 from multimodal_ser.predict.predictor import Predictor, removed_count
+from multimodal_ser.serve import routes
 from multimodal_ser.serve.admission import Admission, RequestPlace, check_key
 from multimodal_ser.serve.batching import Batcher
 from multimodal_ser.serve.connections import ConnectionLimits
@@ -28,14 +29,6 @@ from multimodal_ser.serve.live import live
 from multimodal_ser.serve.metrics import Metrics, Streams
 from multimodal_ser.serve.middleware import RequestMiddleware
 from multimodal_ser.serve.refusals import RefusedError, add_handlers
-from multimodal_ser.serve.routes import (
-    ERRORS,
-    add_jobs,
-    add_page,
-    add_predictions,
-    add_timelines,
-    card_html,
-)
 from multimodal_ser.serve.scheduling import (
     LONG_BYTES,
     Scheduler,
@@ -75,7 +68,7 @@ class Service:
         # One thread for every admitted request: `Scheduler`, not the number of threads, bounds what
         # is computed at the same time.
         self.threads = ThreadPoolExecutor(settings.max_requests, "ser-work")
-        self.card_html = card_html(predictor.card)
+        self.card_html = routes.card_html(predictor.card)
         self.jobs = None if settings.jobs is None else Jobs(settings.jobs, self)
 
     async def answer(
@@ -83,11 +76,7 @@ class Service:
     ) -> Response:
         """Reads the body of a request and responds within the time limit, if the client stays.
 
-        Args:
-            request: the request; its body holds the recording.
-            text: words from the query string.
-            handler: recording, words and work → the response.
-            mixed: whether channels are mixed to mono.
+        The handler makes the response of recording, words and work.
         """
         upload = await read_upload(request, self.admission, text)
         with self.admission.enter() as place:
@@ -138,14 +127,7 @@ class Service:
     async def timeline(
         self, recording: DecodedUpload, work: Work, *, words: bool, peaks: bool, **settings: Any
     ) -> Response:
-        """Emotions over time.
-
-        Args:
-            recording: the decoded upload.
-            work: the computing of the request.
-            words: whether words are recognised.
-            peaks: whether the peaks of the waveform are included.
-            settings: of `analyze`.
+        """Emotions over time, with the settings of `analyze`.
 
         Raises:
             RefusedError: 422 if the windows hold more sound than is allowed.
@@ -236,17 +218,17 @@ def create_app(
     app.state.service = service
     app.add_middleware(RequestMiddleware, metrics=service.metrics, hosts=service.settings.hosts)
     add_handlers(app)
-    add_predictions(app, service)
-    add_timelines(app, service)
+    routes.add_predictions(app, service)
+    routes.add_timelines(app, service)
     _add_information(app, service)
     if service.jobs is not None:
-        add_jobs(app, service.jobs, service.settings)
-    add_page(app)
+        routes.add_jobs(app, service.jobs, service.settings)
+    routes.add_page(app)
     return app
 
 
 def _add_information(app: FastAPI, service: Service) -> None:
-    @app.get("/v1/models", responses={401: ERRORS[401]}, tags=["server"])
+    @app.get("/v1/models", responses={401: routes.ERRORS[401]}, tags=["server"])
     async def models(request: Request) -> dict[str, Any]:
         """Describes the model, its card, and the limits of this server."""
         check_key(request, service.settings)
@@ -263,7 +245,10 @@ def _add_information(app: FastAPI, service: Service) -> None:
         }
 
     @app.get(
-        "/metrics", response_class=PlainTextResponse, responses={401: ERRORS[401]}, tags=["server"]
+        "/metrics",
+        response_class=PlainTextResponse,
+        responses={401: routes.ERRORS[401]},
+        tags=["server"],
     )
     async def metrics(request: Request) -> Response:
         """Counts of requests, times and load, for Prometheus."""
@@ -274,7 +259,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
     async def stream(socket: WebSocket) -> None:
         await live(socket, service)
 
-    @app.get("/health", tags=["server"], responses={503: ERRORS[503]})
+    @app.get("/health", tags=["server"], responses={503: routes.ERRORS[503]})
     async def health() -> dict[str, Any]:
         """Whether the server accepts requests; needs no API key."""
         if service.admission.stopping:

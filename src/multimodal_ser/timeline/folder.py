@@ -164,12 +164,7 @@ class Folder:
         return [line for name, (_, line) in self._lines.items() if name not in ours]
 
     def run(self, engine: str, tell: Callable[[Place], Any]) -> Iterator[AnalysisResult]:
-        """Analyses the remaining recordings and stores each result at once.
-
-        Args:
-            engine: ``local`` or ``ray``.
-            tell: returns a progress context for a recording, for the local engine.
-        """
+        """Analyses the remaining recordings and stores each result at once."""
         if engine == "ray":
             for done in run_on_ray(analyze_place, self.recipe, self.waiting):
                 yield self.keep(done)

@@ -160,14 +160,11 @@ class Svm(nn.Module):
         super().__init__()
         self.pooled = Pooled(dims, modalities)
         self.classes = dims.classes
-        shapes = {"vectors": (vectors, self.pooled.dim), "dual": (pairs, vectors)}
-        for name, shape in {
-            **shapes,
-            "intercept": (pairs,),
-            "gamma": (),
-            "temperature": (),
-        }.items():
-            self.register_buffer(name, torch.ones(shape))
+        self.register_buffer("vectors", torch.ones(vectors, self.pooled.dim))
+        self.register_buffer("dual", torch.ones(pairs, vectors))
+        self.register_buffer("intercept", torch.ones(pairs))
+        for name in ("gamma", "temperature"):
+            self.register_buffer(name, torch.tensor(1.0))
         for name in ("first", "second"):  # the classes of each pair
             self.register_buffer(name, torch.zeros(pairs, dtype=torch.long))
 
@@ -189,13 +186,7 @@ class Svm(nn.Module):
 
     @torch.no_grad()
     def take(self, fitted: SVC, x: Tensor, gamma: float) -> None:
-        """Copies scikit-learn's solution: its dual coefficients become one row per pair.
-
-        Args:
-            fitted: with the kernel ``exp(-gamma ‖x_i − x_j‖²)`` of the training rows.
-            x: those rows [N, D].
-            gamma: of the kernel.
-        """
+        """Copies scikit-learn's solution for rows [N, D]; coefficients become one row per pair."""
         # Support vectors are sorted by class. For the pair (i, j), i < j, LIBSVM keeps the
         # coefficients of class i's vectors in row j − 1 and those of class j's in row i.
         classes, ends = fitted.classes_, np.cumsum([0, *fitted.n_support_])
@@ -235,15 +226,6 @@ def fit_baseline(
     The history has one row per setting. Nothing is random. With `config.refit` the model returned
     is fitted with the best setting on training and validation part together, and
     `Fitted.validation` has the logits of the model before.
-
-    Args:
-        name: key in BASELINES.
-        dims: widths and number of classes.
-        train: the training part.
-        validation: the part that chooses the setting.
-        config: class weights and refitting.
-        modalities: the modalities that are read.
-        settings: those to choose from; STRENGTHS × GAMMAS by default.
     """
     kind = partial(BASELINES[name], dims, modalities)
     if name == "svm" and len(train) > _MOST_PRECOMPUTED:
