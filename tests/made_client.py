@@ -12,15 +12,15 @@ WAV = encoded(tone(1.0, hertz=600))
 WAV_TYPE = {"Content-Type": "audio/wav"}
 
 
-def client(app):
+def client(app, base="http://here"):
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://here", timeout=20)
+    return httpx.AsyncClient(transport=transport, base_url=base, timeout=20)
 
 
-def ask(method, address, settings=None, predictor=None, words=None, **how):
+def ask(method, address, settings=None, predictor=None, words=None, base="http://here", **how):
     async def one():
         app = create_app(predictor or MadePredictor(), settings or Settings(), words=words)
-        async with client(app) as http:
+        async with client(app, base) as http:
             return await http.request(method, address, **how)
 
     return asyncio.run(one())

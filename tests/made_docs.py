@@ -9,25 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from made_corpora import (
-    iemocap_rows,
-    make_cremad,
-    make_emodb,
-    make_iemocap,
-    make_meld,
-    make_ravdess,
-    make_tallies,
-    varied,
-    write_sound,
-)
-from made_formats import (
-    make_audformat,
-    make_emobox,
-    make_folders,
-    make_huggingface,
-    make_kaldi,
-    make_lhotse,
-)
+import made_corpora
+import made_formats
 from made_sound import written
 
 ROOT = Path(__file__).parents[1]
@@ -110,19 +93,22 @@ def is_shell(block: Block) -> bool:
 
 def world(folder: Path) -> Path:
     """Small corpora, recordings and feature files under the names that the pages use."""
-    make_emodb(folder / "EmoDB", sound=True)
+    made_corpora.make_emodb(folder / "EmoDB", sound=True)
     for file in (folder / "EmoDB" / "wav").iterdir():  # four speakers are enough
         if file.name[:2] not in ("03", "08", "09", "10"):
             file.unlink()
     labels = ("ang", "hap", "neu", "sad")
-    make_iemocap(
-        folder / "IEMOCAP_full_release", iemocap_rows(dict.fromkeys(labels, 10)), True, varied
+    made_corpora.make_iemocap(
+        folder / "IEMOCAP_full_release",
+        made_corpora.iemocap_rows(dict.fromkeys(labels, 10)),
+        True,
+        made_corpora.varied,
     )
-    make_cremad(folder / "CREMA-D", sound=True)
-    make_tallies(folder / "CREMA-D")
-    make_meld(folder / "MELD.Raw", dialogues=4, sound=True)
+    made_corpora.make_cremad(folder / "CREMA-D", sound=True)
+    made_corpora.make_tallies(folder / "CREMA-D")
+    made_corpora.make_meld(folder / "MELD.Raw", dialogues=4, sound=True)
     (folder / "MELD").symlink_to(folder / "MELD.Raw")
-    make_ravdess(folder / "RAVDESS", sound=True)
+    made_corpora.make_ravdess(folder / "RAVDESS", sound=True)
     _recordings(folder)
     for number, file in enumerate(sorted(path for path in folder.rglob("*.*") if _sounds(path))):
         draw = np.random.default_rng(number)  # no two sound alike, or they count as copies
@@ -135,12 +121,12 @@ def world(folder: Path) -> Path:
 
 def _formats(folder: Path) -> None:
     """Data in the formats of other tools, under the names that docs/corpora.md uses."""
-    make_folders(folder)
-    make_audformat(folder / "mydb")
-    make_huggingface(folder)
-    make_kaldi(folder / "asr")
-    make_lhotse(folder)
-    make_emobox(folder / "EmoBox")
+    made_formats.make_folders(folder)
+    made_formats.make_audformat(folder / "mydb")
+    made_formats.make_huggingface(folder)
+    made_formats.make_kaldi(folder / "asr")
+    made_formats.make_lhotse(folder)
+    made_formats.make_emobox(folder / "EmoBox")
 
 
 def _sounds(path: Path) -> bool:
@@ -153,7 +139,7 @@ def _recordings(folder: Path) -> None:
     rows = ["audio,emotion,speaker"]
     for number in range(12):
         word, speaker = ("anger", "neutral")[number % 2], f"s{number % 3}"
-        write_sound(folder / "calls" / f"{number}.wav", f"{word}{number}")
+        made_corpora.write_sound(folder / "calls" / f"{number}.wav", f"{word}{number}")
         rows.append(f"calls/{number}.wav,{word},{speaker}")
     (folder / "my.csv").write_text("\n".join(rows) + "\n")
     noise = np.random.default_rng(0)
@@ -186,7 +172,7 @@ def _own_features(folder: Path) -> None:
     ids = [f"emodb/{file.stem}" for file in sorted((folder / "EmoDB" / "wav").iterdir())]
     np.savez(folder / "mine.npz", ids=ids, frames=draw.normal(size=(len(ids), 6)).astype("f4"))
     order = {"ang": 0, "hap": 1, "neu": 2, "sad": 3}
-    made = [(key, order[word]) for key, word in iemocap_rows(dict.fromkeys(order, 10))]
+    made = [(key, order[word]) for key, word in made_corpora.iemocap_rows(dict.fromkeys(order, 10))]
     rows = [{"text_embed": draw.normal(size=5).astype("f4"), "label": n} for _, n in sorted(made)]
     (folder / "theirs.pkl").write_bytes(pickle.dumps(rows))
     pairs = [(dialogue, turn) for dialogue in range(4) for turn in range(7)]

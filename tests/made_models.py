@@ -9,15 +9,7 @@ import pytest
 import torch
 
 from made_encoders import tiny
-from multimodal_ser.config.record import (
-    ClassNames,
-    FeatureSpec,
-    Record,
-    RunConfig,
-    SplitSpec,
-    Training,
-    as_json,
-)
+from multimodal_ser.config import record
 from multimodal_ser.config.settings import ModelConfig, TuneConfig
 from multimodal_ser.encoders import load_encoder
 from multimodal_ser.encoders.base import computed_in
@@ -77,7 +69,7 @@ def made_run(
     modalities=("audio",),
     model="audio",
     tokens=4,
-    labels=ClassNames("made3", CLASSES),  # noqa: B008 - it cannot change
+    labels=record.ClassNames("made3", CLASSES),  # noqa: B008 - it cannot change
     sound="whisper-tiny",
     tuned=False,
     **loaded,
@@ -93,15 +85,15 @@ def made_run(
             folder.mkdir(parents=True, exist_ok=True)
             save_moved(encoder.network, changes_of(folder, modality))
         dims[modality] = info.dim
-        described[modality] = FeatureSpec(
+        described[modality] = record.FeatureSpec(
             name, info.weights, info.layers, tokens, dim=info.dim, dtype="float16",
             compute_dtype=computed_in(encoder),
         )  # fmt: skip
     network = ModelConfig(members=1, hidden_dim=8, num_heads=2)
-    config = RunConfig(
+    config = record.RunConfig(
         model=model, seed=0, fold="speaker=01", labels=labels,
-        corpora=("mine",), features=described, split=SplitSpec("loso", "5eed"),
-        marks=("mine: nothing is declared",), train=Training(network=network),
+        corpora=("mine",), features=described, split=record.SplitSpec("loso", "5eed"),
+        marks=("mine: nothing is declared",), train=record.Training(network=network),
     )  # fmt: skip
     torch.manual_seed(1)
     shape = Dims(dims["text"], dims["audio"], len(labels.classes))
@@ -115,7 +107,7 @@ def made_run(
     for name in RUN_FILES:
         (folder / name).touch()
     (folder / "metrics.json").write_text(json.dumps({"test": {"UA": 0.5}}))
-    (folder / "config.json").write_text(json.dumps(as_json(Record(config))))
+    (folder / "config.json").write_text(json.dumps(record.as_json(record.Record(config))))
     save_model(made, folder / "model.safetensors", config, shape)
     return folder
 

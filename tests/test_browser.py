@@ -106,6 +106,12 @@ def until(driver, true, seconds=120, ignored=()):
     WebDriverWait(driver, seconds, 0.05, ignored).until(lambda _: true())
 
 
+def analysed(driver, file):
+    """Chooses a file and waits for its timeline."""
+    by(driver, "file").send_keys(str(file))
+    until(driver, lambda: by(driver, "result").is_displayed())
+
+
 def focused(driver):
     return driver.switch_to.active_element.get_attribute("id")
 
@@ -115,8 +121,7 @@ def labels_of(driver):
 
 
 def test_a_file_becomes_a_timeline(page, sounds):
-    by(page, "file").send_keys(str(sounds["talk"]))
-    until(page, lambda: by(page, "result").is_displayed())
+    analysed(page, sounds["talk"])
     assert labels_of(page) == ["disgust", "happiness", "sadness"]
     assert [one.text for one in page.find_elements(By.CSS_SELECTOR, ".seg")] == labels_of(page)
     assert "talk.wav" in by(page, "eyebrow").text
@@ -159,8 +164,7 @@ def busy(driver, tmp_path, level_is_speech):
 
 def test_of_two_recordings_the_last_one_given_is_shown(busy, sounds):
     page, done = busy
-    by(page, "file").send_keys(str(sounds["talk"]))
-    until(page, lambda: by(page, "result").is_displayed())
+    analysed(page, sounds["talk"])
     assert "talk.wav" in by(page, "eyebrow").text
     until(page, done)
     time.sleep(0.5)  # for the other one to arrive
@@ -185,8 +189,7 @@ def test_a_text_file_is_an_error_that_says_what_to_do(page, sounds):
     assert "allowed: wav, flac" in by(page, "error").text
     assert by(page, "error").get_attribute("role") == "alert"
     assert not by(page, "result").is_displayed()
-    by(page, "file").send_keys(str(sounds["talk"]))
-    until(page, lambda: by(page, "result").is_displayed())
+    analysed(page, sounds["talk"])
     assert not by(page, "error").is_displayed()
 
 
@@ -230,8 +233,7 @@ def test_the_page_works_by_keyboard(page, sounds):
 
 
 def test_every_control_has_a_name_and_every_picture_words(page, sounds):
-    by(page, "file").send_keys(str(sounds["talk"]))
-    until(page, lambda: by(page, "result").is_displayed())
+    analysed(page, sounds["talk"])
     tree = page.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     for node in tree:
         role = node.get("role", {}).get("value")
@@ -242,8 +244,7 @@ def test_every_control_has_a_name_and_every_picture_words(page, sounds):
 
 
 def test_dark_has_its_own_colours(page, sounds):
-    by(page, "file").send_keys(str(sounds["talk"]))
-    until(page, lambda: by(page, "result").is_displayed())
+    analysed(page, sounds["talk"])
     look = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
 
     def colours():
@@ -270,8 +271,7 @@ def least_width(driver):
 
 
 def test_a_narrow_screen_does_not_scroll_sideways(page, sounds):
-    by(page, "file").send_keys(str(sounds["talk"]))
-    until(page, lambda: by(page, "result").is_displayed())
+    analysed(page, sounds["talk"])
     assert least_width(page) <= 360
 
 
@@ -284,8 +284,7 @@ def test_the_summary_of_a_folder_does_not_scroll_sideways_either(driver, tmp_pat
 
 
 def test_colours_that_mean_something_stay_in_high_contrast(page, sounds, tmp_path):
-    by(page, "file").send_keys(str(sounds["talk"]))
-    until(page, lambda: by(page, "result").is_displayed())
+    analysed(page, sounds["talk"])
     look = {"features": [{"name": "forced-colors", "value": "active"}]}
     said = {"start": 0.0, "end": 1.0, "label": "joy", "confidence": 0.9, "speaker": None}
     overview, of_it = Overview(("anger", "joy")), {"segments": [{**said, "text": None}]}

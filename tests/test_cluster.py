@@ -15,18 +15,7 @@ import pytest
 import soundfile
 import torch
 
-from made_cluster import (
-    Counted,
-    Deadly,
-    DeadlyAnswers,
-    DeadlyPitch,
-    dies,
-    fails_on_two,
-    gpus_of,
-    process_of,
-    threads_of,
-    times,
-)
+import made_cluster
 from made_features import made_folder, made_rows
 from made_timeline import RATE, Pitch, recording
 from multimodal_ser.cli import main
@@ -84,7 +73,7 @@ def test_threads_compute_each_item_on_one_and_leave_the_setting_alone():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert set(run_on_threads(threads_of, None, range(8), threads=3)) == {1}
+        assert set(run_on_threads(made_cluster.threads_of, None, range(8), threads=3)) == {1}
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -109,7 +98,9 @@ def test_threads_hand_over_what_is_done_then_the_error_itself_and_stop():
     stop, results = threading.Event(), []
 
     def collect():
-        for result in run_on_threads(fails_on_two, None, range(99), threads=1, stop=stop):
+        for result in run_on_threads(
+            made_cluster.fails_on_two, None, range(99), threads=1, stop=stop
+        ):
             results.append(result)
             time.sleep(0.05)  # so that item 2 is done too when the next is asked for
 
@@ -119,45 +110,45 @@ def test_threads_hand_over_what_is_done_then_the_error_itself_and_stop():
     assert len(results) >= 2
     assert stop.is_set()
     with pytest.raises(SerError, match="threads=0"):
-        list(run_on_threads(times, 1, [1], threads=0))
+        list(run_on_threads(made_cluster.times, 1, [1], threads=0))
 
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SerError, match=r"pip install .*\[ray\]'"):
-        list(run_on_ray(times, 1, [1]))
+        list(run_on_ray(made_cluster.times, 1, [1]))
 
 
 def test_ray_does_every_item_on_one_thread_with_few_in_flight(cluster):
     items = Drawn(range(20))
     results = []
-    for result in run_on_ray(times, 3, items):
+    for result in run_on_ray(made_cluster.times, 3, items):
         results.append(result)
         assert items.taken - len(results) <= 2 * CPUS
     assert sorted(results) == [3 * item for item in range(20)]
-    assert set(run_on_ray(threads_of, None, range(4))) == {1}
-    assert list(run_on_ray(times, 3, [])) == []
+    assert set(run_on_ray(made_cluster.threads_of, None, range(4))) == {1}
+    assert list(run_on_ray(made_cluster.times, 3, [])) == []
 
 
 def test_ray_gives_an_item_the_gpu_it_asks_for(cluster):
-    assert list(run_on_ray(gpus_of, None, [0], gpus=1)) == [[0]]
-    assert list(run_on_ray(gpus_of, None, [0])) == [[]]
+    assert list(run_on_ray(made_cluster.gpus_of, None, [0], gpus=1)) == [[0]]
+    assert list(run_on_ray(made_cluster.gpus_of, None, [0])) == [[]]
 
 
 def test_what_is_shared_reaches_each_worker_once(cluster, tmp_path):
-    workers = set(run_on_ray(process_of, Counted(tmp_path), range(30)))
+    workers = set(run_on_ray(made_cluster.process_of, made_cluster.Counted(tmp_path), range(30)))
     loaded = sorted(int(file.name.split("-")[0]) for file in tmp_path.iterdir())
     assert loaded == sorted(workers)
 
 
 def test_an_error_on_ray_is_the_works_own(cluster):
     with pytest.raises(FeatureError, match="two is bad") as caught:
-        list(run_on_ray(fails_on_two, None, range(6)))
+        list(run_on_ray(made_cluster.fails_on_two, None, range(6)))
     assert type(caught.value) is FeatureError
 
 
 def test_what_rays_threads_print_is_no_result(cluster, capsys):
-    for _ in run_on_ray(times, 2, [1]):
+    for _ in run_on_ray(made_cluster.times, 2, [1]):
         noisy = threading.Thread(target=print, args=["noise"], name="ray_listen_error_messages")
         noisy.start()
         noisy.join()
@@ -169,7 +160,7 @@ def test_what_rays_threads_print_is_no_result(cluster, capsys):
 
 def test_an_item_that_kills_every_worker_is_named_after_its_retries(cluster, tmp_path):
     with pytest.raises(SerError, match="workers died again and again"):
-        list(run_on_ray(dies, tmp_path, [0], retries=2))
+        list(run_on_ray(made_cluster.dies, tmp_path, [0], retries=2))
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -194,7 +185,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(cluster, tmp_path, corpus):
     whole = extract(corpus, FakeEncoder(), tmp_path / "a", chunk=4)
     flag = tmp_path / "died"
     loudest = max(np.abs(soundfile.read(corpus[i].audio)[0]).max() for i in (4, 5, 6, 7))
-    encoder = Deadly(flag, float(np.float32(loudest)))
+    encoder = made_cluster.Deadly(flag, float(np.float32(loudest)))
     killed = extract(corpus, encoder, tmp_path / "b", chunk=4, engine="ray")
     assert flag.exists()
     assert killed.path.read_bytes() == whole.path.read_bytes()
@@ -325,7 +316,7 @@ def test_a_folder_is_analysed_on_ray_to_the_same_bytes(cluster, tmp_path):
     found = places([str(tmp_path / "in")])
     written = []
     for engine in ("local", "ray"):
-        model = DeadlyPitch(tmp_path / "flag") if engine == "ray" else Pitch()
+        model = made_cluster.DeadlyPitch(tmp_path / "flag") if engine == "ray" else Pitch()
         out = tmp_path / engine
         folder = Folder(out, AnalysisRecipe(model, {"vad": "energy"}, ("json", "csv")), found)
         assert len(list(folder.run(engine, lambda place: nullcontext()))) == 4
@@ -347,7 +338,7 @@ def test_a_folder_is_predicted_on_ray_to_the_same_bytes(cluster, tmp_path, monke
     monkeypatch.setattr(resumable, "CHUNK", 2)
     (tmp_path / "flag").touch()
     for engine in ("local", "ray"):
-        made = DeadlyAnswers(tmp_path / "flag")
+        made = made_cluster.DeadlyAnswers(tmp_path / "flag")
         made.modalities = ("audio",)
         monkeypatch.setattr("multimodal_ser.predict.load", lambda *given, made=made, **how: made)
         args = ["predict", str(tmp_path / "in"), "--format", "csv", "--engine", engine]

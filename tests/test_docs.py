@@ -7,6 +7,7 @@ import sys
 from contextlib import redirect_stdout
 from dataclasses import fields
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -121,13 +122,10 @@ def run(words):
 
 
 def _script(words):
-    kept = dict(MODELS)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, mock.patch.dict(MODELS):
         patch.setattr(sys, "argv", [words[0], *small(["", *words[1:]])])
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(words[0], run_name="__main__")
-    MODELS.clear()
-    MODELS.update(kept)
     return ended.value.code
 
 
@@ -186,10 +184,8 @@ def test_the_notebooks_run(place, monkeypatch, name, capsys):
     """Cells of scripts, on small data and with one step of training, printing what they promise."""
     pages_until("docs/guide.md", place)
     _short(monkeypatch)
-    kept = dict(MODELS)
-    runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
-    MODELS.clear()
-    MODELS.update(kept)
+    with mock.patch.dict(MODELS):
+        runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
     printed = capsys.readouterr().out
     assert ("label" if name == "recordings_to_timeline" else "UA") in printed
     assert ("tabular" in printed) == (name == "corpus_to_paper")
@@ -198,11 +194,9 @@ def test_the_notebooks_run(place, monkeypatch, name, capsys):
 @pytest.mark.parametrize("name", ["corpus_to_paper", "own_model", "few_shot"])
 def test_processes_that_train_in_parallel_repeat_nothing_of_a_notebook(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where no data is: reading any would fail
-    kept = dict(MODELS)
-    runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__mp_main__")
-    assert ("gated" in MODELS) == (name == "own_model")
-    MODELS.clear()
-    MODELS.update(kept)
+    with mock.patch.dict(MODELS):
+        runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__mp_main__")
+        assert ("gated" in MODELS) == (name == "own_model")
 
 
 def _short(monkeypatch):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from made_emotion2vec import close
 from made_encoders import tiny
 from multimodal_ser.audio import read_audio
 from multimodal_ser.encoders import ENCODERS, load_encoder
@@ -37,11 +38,6 @@ def root(tmp_path_factory):
 
 def loaded(name, root, **options):
     return load_encoder(name, tiny(name, root), **options)
-
-
-def close(got, wanted, off=1e-5):
-    assert got.shape == wanted.shape
-    assert np.abs(got - wanted).max() <= off * max(1.0, np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -278,19 +278,17 @@ def test_8_bits_on_the_command_line(tuned, ready, tmp_path, capsys):
     assert {kinds[node.input[1]] for node in products} == {onnx.TensorProto.UINT8}
 
 
-def test_8_bits_that_change_most_predictions_are_not_kept(tuned, ready, tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_file, "_CHANGED", -1.0)
-    with pytest.raises(
-        SerError, match=r"in 8 bits the most probable class changed for .* not kept"
-    ):
-        export(tuned, tmp_path / "small.onnx", int8=True)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_that_differs_is_not_kept(tuned, ready, tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_file, "_ALLOWED", -1.0)
-    with pytest.raises(SerError, match=r"differ from torch's by .* so it was not kept"):
-        export(tuned, tmp_path / "made.onnx")
+@pytest.mark.parametrize(
+    ("limit", "int8", "said"),
+    [
+        ("_CHANGED", True, "in 8 bits the most probable class changed for .* not kept"),
+        ("_ALLOWED", False, "differ from torch's by .* so it was not kept"),
+    ],
+)
+def test_a_file_that_differs_is_not_kept(tuned, ready, tmp_path, monkeypatch, limit, int8, said):
+    monkeypatch.setattr(onnx_file, limit, -1.0)
+    with pytest.raises(SerError, match=said):
+        export(tuned, tmp_path / "made.onnx", int8=int8)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -31,6 +31,12 @@ def imported(tmp_path, source, modality="audio", **options):
     return result, FeatureStore.open(result.path)
 
 
+def of_archive(tmp_path, audio, **arrays):
+    """Imports an archive with ids beside the features."""
+    np.savez(tmp_path / "x.npz", **{"id": np.array(IDS), "audio": audio, **arrays})
+    return imported(tmp_path, tmp_path / "x.npz")
+
+
 def check_vectors(store, ids=IDS, vectors=VECTORS):
     assert list(store.ids) == list(ids)
     for key, vector in zip(ids, vectors, strict=True):
@@ -362,11 +368,9 @@ def test_an_archive_with_an_array_for_each_utterance(tmp_path):
 
 
 def test_ids_as_bytes_are_text(tmp_path):
-    np.savez(tmp_path / "x.npz", audio=VECTORS, id=np.array(IDS).astype("S"))
-    check_vectors(imported(tmp_path, tmp_path / "x.npz")[1])
+    check_vectors(of_archive(tmp_path, VECTORS, id=np.array(IDS).astype("S"))[1])
     ids = [key.encode() for key in IDS[:-1]] + ["Zoë".encode("latin1")]
-    np.savez(tmp_path / "x.npz", audio=VECTORS, id=np.array(ids))
-    assert imported(tmp_path, tmp_path / "x.npz")[0].missing == IDS[-1:]
+    assert of_archive(tmp_path, VECTORS, id=np.array(ids))[0].missing == IDS[-1:]
 
 
 def test_the_only_text_of_an_archive_names_its_rows(tmp_path):
@@ -447,8 +451,7 @@ def test_padding_of_arrays_of_one_length_is_left_out(tmp_path, caplog):
     for row, (length, vector) in enumerate(zip(lengths, VECTORS, strict=True)):
         padded[row, :length] = vector
     padded[0, 1] = 0  # between others a row of zeros is no padding
-    np.savez(tmp_path / "x.npz", audio=padded, id=np.array(IDS))
-    store = imported(tmp_path, tmp_path / "x.npz")[1]
+    store = of_archive(tmp_path, padded)[1]
     assert [len(store[key]) for key in IDS] == lengths
     assert "zeros at the end of 4 of 6 utterances" in caplog.text
 
@@ -484,12 +487,10 @@ def test_matrices_whose_columns_are_time_steps_are_told(tmp_path, caplog):
     padded = np.zeros((6, 7, 5))
     for row, array in enumerate(turned.values()):
         padded[row, :, : array.shape[1]] = array
-    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=padded)
-    imported(tmp_path, tmp_path / "x.npz")
+    of_archive(tmp_path, padded)
     assert "2 to 5 of the 5 columns hold numbers" in caplog.text
     caplog.clear()
-    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=rng.normal(size=(6, 7, 5)))
-    imported(tmp_path, tmp_path / "x.npz")
+    of_archive(tmp_path, rng.normal(size=(6, 7, 5)))
     assert caplog.messages == ["x.npz: 5 features at up to 7 time steps"]
 
 
@@ -588,13 +589,11 @@ def test_padding_is_told_by_lengths_or_a_mask_beside_it(tmp_path, caplog, told, 
 def test_numbers_beyond_float32_are_told_from_infinite_ones(tmp_path):
     vectors = VECTORS.astype(np.float64)
     vectors[2, 1] = -1e39
-    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=vectors)
     with pytest.raises(FeatureError, match=r"u2' has -1e\+39, beyond float32's 3\.403e\+38"):
-        imported(tmp_path, tmp_path / "x.npz")
+        of_archive(tmp_path, vectors)
     vectors[2, 1] = -np.inf
-    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=vectors)
     with pytest.raises(FeatureError, match="gave NaN or infinite values"):
-        imported(tmp_path, tmp_path / "x.npz")
+        of_archive(tmp_path, vectors)
 
 
 def test_lengths_of_something_else_are_told_and_not_used(tmp_path, caplog):
@@ -607,14 +606,12 @@ def test_lengths_of_something_else_are_told_and_not_used(tmp_path, caplog):
 def test_an_utterance_whose_row_is_empty_is_listed_and_the_others_are_kept(tmp_path):
     frames, lengths, real = padded_outputs()
     lengths[2] = 0
-    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=frames, lengths=lengths)
-    result, store = imported(tmp_path, tmp_path / "x.npz")
+    result, store = of_archive(tmp_path, frames, lengths=lengths)
     assert (result.done, result.missing) == (5, [IDS[2]])
     assert store.header.failures == {IDS[2]: "its row is empty in x.npz"}
     np.testing.assert_array_equal(store[IDS[3]], real[3])
-    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=frames, lengths=0 * lengths)
     with pytest.raises(FeatureError, match=r"x\.npz: the rows of all utterances are empty"):
-        imported(tmp_path, tmp_path / "x.npz")
+        of_archive(tmp_path, frames, lengths=0 * lengths)
 
 
 def test_arrays_beside_the_features_are_not_taken_for_utterances(tmp_path):
@@ -627,13 +624,11 @@ def test_features_that_are_zeros_are_told_and_all_rows_that_are_no_numbers_are_c
 ):
     vectors = VECTORS.copy()
     vectors[[1, 4]] = 0
-    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=vectors)
-    imported(tmp_path, tmp_path / "x.npz")
+    of_archive(tmp_path, vectors)
     assert "the features of 2 utterances, such as iemocap/u1, are all zero" in caplog.text
     vectors[[1, 4]] = np.nan
-    np.savez(tmp_path / "x.npz", id=np.array(IDS), audio=vectors)
     with pytest.raises(FeatureError, match=r"u1: 'mine' gave NaN.* so do 2 of 6 rows of x\.npz"):
-        imported(tmp_path, tmp_path / "x.npz")
+        of_archive(tmp_path, vectors)
 
 
 def test_features_too_small_for_their_type_are_refused(tmp_path):

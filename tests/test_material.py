@@ -19,6 +19,14 @@ from multimodal_ser.splits import make_split
 COMMON = class_set("common4")
 
 
+def stored(tmp_path, rows, **header):
+    """A folder of audio features with these fields in their header."""
+    folder = made_folder(tmp_path, rows, ("audio",))
+    path = folder / "made-audio.safetensors"
+    write_features(path, made_arrays(rows, "audio"), "audio", **header)
+    return folder
+
+
 def test_examples_are_the_features_and_the_classes(tmp_path):
     rows = made_rows(24)
     material = load_material(made_folder(tmp_path, rows), COMMON)
@@ -139,20 +147,14 @@ def test_one_class_alone_is_nothing_to_learn_or_to_test(tmp_path):
     ],
 )
 def test_contamination_of_the_encoder_is_reported(tmp_path, saw, words):
-    rows = made_rows(24)
-    folder = made_folder(tmp_path, rows, ("audio",))
     exposure = {"mine": Exposure(saw, "a paper")} if saw else {"yours": Exposure("no", "a paper")}
-    path = folder / "made-audio.safetensors"
-    write_features(path, made_arrays(rows, "audio"), "audio", exposure=exposure)
+    folder = stored(tmp_path, made_rows(24), exposure=exposure)
     assert load_material(folder, COMMON).marks == ((words,) if words else ())
 
 
 def test_contamination_is_in_every_format_of_an_experiment(tmp_path):
-    rows = made_rows(48, speakers=4)
-    folder = made_folder(tmp_path, rows, ("audio",))
     saw = {"mine": Exposure("labels", "a paper")}
-    path = folder / "made-audio.safetensors"
-    write_features(path, made_arrays(rows, "audio"), "audio", exposure=saw)
+    folder = stored(tmp_path, made_rows(48, speakers=4), exposure=saw)
     material = load_material(folder, COMMON)
     split = make_split(material.utterances, "speaker")
     plans = plan_runs(material, split, ["linear"], 1, ModelConfig(), TrainConfig())
@@ -173,11 +175,8 @@ def test_contamination_is_in_every_format_of_an_experiment(tmp_path):
     ],
 )
 def test_rebuilt_sound_and_voted_labels_are_said(tmp_path, extra, words):
-    rows = made_rows(24, **extra)
-    folder = made_folder(tmp_path, rows, ("audio",))
     clean = {"mine": Exposure("no", "a paper")}
-    path = folder / "made-audio.safetensors"
-    write_features(path, made_arrays(rows, "audio"), "audio", exposure=clean)
+    folder = stored(tmp_path, made_rows(24, **extra), exposure=clean)
     marks = load_material(folder, COMMON).marks
     assert len(marks) == (words is not None)
     assert all(words in mark for mark in marks)

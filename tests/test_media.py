@@ -135,19 +135,18 @@ def test_blocks_in_wav_and_voc_are_neither_called_truncated_nor_heard(kind, code
     assert np.abs(samples[: SAMPLE_RATE // 20]).max() < 0.02  # a head of a block is a click
 
 
-def test_an_intact_video_whose_sound_ends_early_is_not_called_truncated():
+@pytest.mark.parametrize(
+    ("codec", "how", "seconds"),
+    [
+        ("libopus", {"late": 2.0, "picture": "mpeg4"}, pytest.approx(5.1, abs=0.03)),
+        # its packets, half a second each, do not state how long they last
+        ("wavpack", {}, pytest.approx(3.5, abs=0.5)),
+    ],
+)
+def test_an_intact_file_whose_sound_seems_to_end_early_is_not_called_truncated(codec, how, seconds):
     told = []
-    data, _ = media("matroska", "libopus", 48_000, late=2.0, picture="mpeg4")
-    assert len(read_audio(data, warn=told.append)) / SAMPLE_RATE == pytest.approx(5.1, abs=0.03)
-    assert not told
-    read_audio(data[: len(data) * 6 // 10], warn=told.append)
-    assert any("truncated" in line for line in told)
-
-
-def test_an_intact_file_whose_packets_do_not_state_how_long_they_last():
-    told = []
-    data, _ = media("matroska", "wavpack", 48_000)  # blocks of half a second
-    assert len(read_audio(data, warn=told.append)) / SAMPLE_RATE == pytest.approx(3.5, abs=0.5)
+    data, _ = media("matroska", codec, 48_000, **how)
+    assert len(read_audio(data, warn=told.append)) / SAMPLE_RATE == seconds
     assert not told
     read_audio(data[: len(data) * 6 // 10], warn=told.append)
     assert any("truncated" in line for line in told)

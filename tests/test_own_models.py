@@ -242,35 +242,34 @@ def refused_without_a_run(name, told, material, folder):
 
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm`")
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("kind", "fault", "told"),
     [
-        ("frozen", "unlearnt: there is no parameter to learn: all are frozen"),
-        ("detached", "unlearnt: there is no parameter to learn: its logits have no gradient"),
-        ("lazy", "unlearnt: 0.classify.weight belongs to a lazy layer"),
-        ("complex", r"unlearnt: the parameter 0.more is torch.complex64; allowed: real"),
-        ("weight_norm", r"Unlearnt cannot be copied.*take torch.nn.utils.parametrizations.weight"),
+        (Unlearnt, "frozen", "own: there is no parameter to learn: all are frozen"),
+        (Unlearnt, "detached", "own: there is no parameter to learn: its logits have no gradient"),
+        (Unlearnt, "lazy", "own: 0.classify.weight belongs to a lazy layer"),
+        (Unlearnt, "complex", "own: the parameter 0.more is torch.complex64; allowed: real"),
+        (
+            Unlearnt,
+            "weight_norm",
+            "Unlearnt cannot be copied.*take torch.nn.utils.parametrizatio",
+        ),
+        (Wrong, "tensor", "Wrong.forward gave a Tensor, not an Output"),
+        (Wrong, "width", r"Wrong.forward gave logits of shape \[16, 1\]; needed: \[16, 4\]"),
+        (
+            Wrong,
+            "embedding",
+            r"Wrong.forward gave an embedding of shape \[16, 1, 8\]; needed: \[",
+        ),
+        (Wrong, "writes", "Wrong.forward writes into its inputs, which the other networks"),
+        (Wrong, "nan", "Wrong: the training diverged.*nan in epoch 0; take a lower --schedule.l"),
     ],
 )
-def test_a_network_that_cannot_learn_is_told(fault, told, material, tmp_path, monkeypatch):
-    monkeypatch.setitem(MODELS, "unlearnt", Unlearnt)
-    monkeypatch.setattr(Unlearnt, "fault", fault)
-    refused_without_a_run("unlearnt", told, material, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("fault", "told"),
-    [
-        ("tensor", r"Wrong.forward gave a Tensor, not an Output"),
-        ("width", r"Wrong.forward gave logits of shape \[16, 1\]; needed: \[16, 4\]"),
-        ("embedding", r"Wrong.forward gave an embedding of shape \[16, 1, 8\]; needed: \[16, wid"),
-        ("writes", r"Wrong.forward writes into its inputs, which the other networks"),
-        ("nan", r"Wrong: the training diverged.*nan in epoch 0; take a lower --schedule.learning-"),
-    ],
-)
-def test_wrong_outputs_are_told_and_leave_no_run(fault, told, material, tmp_path, monkeypatch):
-    monkeypatch.setitem(MODELS, "wrong", Wrong)
-    monkeypatch.setattr(Wrong, "fault", fault)
-    refused_without_a_run("wrong", told, material, tmp_path)
+def test_faults_of_a_network_are_told_and_leave_no_run(
+    kind, fault, told, material, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(MODELS, "own", kind)
+    monkeypatch.setattr(kind, "fault", fault)
+    refused_without_a_run("own", told, material, tmp_path)
 
 
 def test_a_model_that_fails_does_not_keep_the_others_from_being_made(

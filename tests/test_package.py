@@ -31,10 +31,14 @@ def test_an_unknown_name_is_an_attribute_error():
     assert not hasattr(multimodal_ser, "nothing")
 
 
+def printed(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, multimodal_ser; print([m for m in ('torch', 'numpy') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert printed(code) == "[]"
 
 
 def test_the_card_has_the_hash_of_the_shipped_features():
@@ -67,8 +71,7 @@ print(*sorted(parts & {
     "material", "report", "runs", "schedule", "stacking", "train",
 }))
 """
-    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert made.stdout.strip() == ""
+    assert printed(code) == ""
 
 
 @pytest.fixture

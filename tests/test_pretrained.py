@@ -11,6 +11,7 @@ import tokenizers
 import torch
 import transformers as hf
 
+from made_emotion2vec import close
 from made_encoders import VOCABULARY
 from multimodal_ser.encoders import file_name, load_encoder
 from multimodal_ser.encoders.pretrained import SPEECH, TEXT
@@ -52,11 +53,6 @@ def shaken(model):
     for parameter in model.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
     return model.eval()
-
-
-def close(got, wanted, off=1e-5):
-    assert got.shape == wanted.shape
-    assert np.abs(got - wanted).max() <= off * max(1.0, np.abs(wanted).max())
 
 
 @pytest.fixture(scope="module")

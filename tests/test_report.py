@@ -113,6 +113,13 @@ def test_a_missing_linear_probe_is_said(tmp_path):
     assert not any("linear probe is missing" in line for line in summary.cautions)
 
 
+def relabelled(experiment):
+    for path in experiment.glob("*/config.json"):
+        config = json.loads(path.read_text())
+        config["labels"]["hash"] = "c0ffee"
+        path.write_text(json.dumps(config))
+
+
 def test_experiments_that_learnt_from_other_labels_are_told_apart(tmp_path):
     places = [tmp_path / name for name in ("a", "b")]
     for place in places:
@@ -122,10 +129,7 @@ def test_experiments_that_learnt_from_other_labels_are_told_apart(tmp_path):
             features={"audio": sound, "text": None},
         )  # fmt: skip
     assert not any("learnt from other" in line for line in summarise_all(places).cautions)
-    for path in places[1].glob("*/config.json"):
-        config = json.loads(path.read_text())
-        config["labels"]["hash"] = "c0ffee"
-        path.write_text(json.dumps(config))
+    relabelled(places[1])
     said = "b learnt from other labels, speakers or utterances than a"
     assert said in summarise_all(places).cautions
 
@@ -161,10 +165,7 @@ def test_experiments_in_folders_of_one_name_are_told_apart(tmp_path):
     places = [tmp_path / name / "runs" for name in ("a", "b")]
     for place, name in zip(places, "ab", strict=True):
         write_experiment(place, {"linear": (2.0, 1)}, hash8=8 * name, salt=name)
-    for path in places[1].glob("*/config.json"):
-        config = json.loads(path.read_text())
-        config["labels"]["hash"] = "c0ffee"
-        path.write_text(json.dumps(config))
+    relabelled(places[1])
     summary = summarise_all(places)
     assert {row.name for row in summary.rows} == {"linear (a/runs)", "linear (b/runs)"}
     assert "b/runs learnt from other labels, speakers or utterances than a/runs" in summary.cautions

@@ -1,6 +1,5 @@
 """Pages of elsewhere: foreign hosts and origins are refused, and every answer has its headers."""
 
-import asyncio
 import socket
 
 import httpx
@@ -8,12 +7,12 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
-from made_server import MadePredictor, encoded
-from made_sound import tone
+import made_client
+from made_client import WAV, WAV_TYPE
+from made_server import MadePredictor
 from multimodal_ser.serve import Settings, create_app, serving
 from multimodal_ser.serve.middleware import HEADERS
 
-WAV = encoded(tone(1.0, hertz=600))
 ROUTES = [("GET", "/"), ("GET", "/docs"), ("GET", "/health"), ("GET", "/v1/models"),
           ("GET", "/openapi.json"), ("GET", "/static/page.js"), ("GET", "/static/"),
           ("GET", "/nothing"), ("POST", "/v1/predict"), ("POST", "/v1/analyze"),
@@ -21,15 +20,11 @@ ROUTES = [("GET", "/"), ("GET", "/docs"), ("GET", "/health"), ("GET", "/v1/model
 
 
 def ask(method, path, headers=None, settings=None, predictor=None, base="http://127.0.0.1:8000"):
-    async def one():
-        app = create_app(predictor or MadePredictor(), settings or Settings())
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        content = WAV if method == "POST" else None
-        given = {"Content-Type": "audio/wav", **(headers or {})}
-        async with httpx.AsyncClient(transport=transport, base_url=base) as http:
-            return await http.request(method, path, headers=given, content=content)
-
-    return asyncio.run(one())
+    content = WAV if method == "POST" else None
+    given = {**WAV_TYPE, **(headers or {})}
+    return made_client.ask(
+        method, path, settings, predictor, base=base, headers=given, content=content
+    )
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)

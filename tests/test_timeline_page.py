@@ -46,12 +46,16 @@ def browser():
     driver.quit()
 
 
+def opened(browser, timeline, path):
+    (file,) = write_files(timeline, path, path.parent, ["html"])
+    browser.get(file.as_uri())
+
+
 @pytest.fixture
 def page(browser, tmp_path):
     path = written(tmp_path / "a.wav", SOUND)
     timeline = analyze(path, Pitch(), vad="energy", words=words)
-    (file,) = write_files(timeline, path, tmp_path, ["html"])
-    browser.get(file.as_uri())
+    opened(browser, timeline, path)
     yield browser, timeline
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
 
@@ -295,8 +299,7 @@ def test_numbered_speakers_are_other_people_in_other_recordings(browser, tmp_pat
             for k, who in enumerate(people)
         ),
     )
-    (file,) = write_files(timeline, path, tmp_path, ["html"])
-    browser.get(file.as_uri())
+    opened(browser, timeline, path)
     for k in range(3):
         run(browser, f"timeline.correct({k}, 'neutral')")
     lines = run(browser, "timeline.asManifest()").splitlines()
@@ -337,8 +340,7 @@ def test_it_is_printed_without_its_controls(hour):
 def test_the_page_draws_the_plane_and_a_line_an_attribute(browser, tmp_path):
     path = written(tmp_path / "a.wav", SOUND)
     timeline = analyze(path, Felt(), vad="energy", smoothing=0)
-    (file,) = write_files(timeline, path, tmp_path, ["html"])
-    browser.get(file.as_uri())
+    opened(browser, timeline, path)
     assert [one.text for one in find(browser, ".list .name")] == [
         "active negative",
         "passive negative",
@@ -368,8 +370,7 @@ def test_the_page_draws_the_plane_and_a_line_an_attribute(browser, tmp_path):
 def test_the_page_of_a_model_of_both_has_classes_the_plane_and_lines_of_each(browser, tmp_path):
     path = written(tmp_path / "a.wav", SOUND)
     timeline = analyze(path, Both(), vad="energy", smoothing=0)
-    (file,) = write_files(timeline, path, tmp_path, ["html"])
-    browser.get(file.as_uri())
+    opened(browser, timeline, path)
     names = [one.text.split()[0] for one in find(browser, ".list .name")]
     assert names == ["anger", "sadness", "neutral"]
     assert len(find(browser, ".curves")) == 2
@@ -424,8 +425,7 @@ def test_a_number_stays_behind_a_name_that_is_written_from_right_to_left(browser
         speakers=tuple(replace(s, overall=named(s.overall)) for s in timeline.speakers),
         track=tuple(replace(p, probabilities=named(p.probabilities)) for p in timeline.track),
     )  # fmt: skip
-    (file,) = write_files(timeline, path, tmp_path, ["html"])
-    browser.get(file.as_uri())
+    opened(browser, timeline, path)
     find(browser, ".list .item")[0].click()
     for place in (".shares li", ".strong .name", ".nowbox .said"):
         sides = browser.execute_script(SIDES, place)

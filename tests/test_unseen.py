@@ -13,14 +13,7 @@ from made_features import FOUR, made_arrays, made_folder, made_rows, write_featu
 from multimodal_ser.cli import main
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
-from multimodal_ser.predict.unseen import (
-    LeftOut,
-    adapted,
-    calibrate_on,
-    leave_one_out,
-    protocol,
-    scores,
-)
+from multimodal_ser.predict import unseen
 from multimodal_ser.training.schedule import TEMPERATURES
 from multimodal_ser.training.tune.probe import (
     ProbeConfig,
@@ -112,32 +105,32 @@ def test_distant_recordings_get_lower_confidence():
 
 def test_no_corpus_is_trained_on_when_it_is_tested():
     data = [corpus("a"), corpus("b"), corpus("only", shift=5.0, classes=(0, 1))]
-    heard = leave_one_out(Vectors.joined(data), ("a", "b"), CONFIG, 3)
+    heard = unseen.leave_one_out(Vectors.joined(data), ("a", "b"), CONFIG, 3)
     assert [one.corpus for one in heard] == ["a", "b", "only"]
     for place, sources in enumerate(([1], [0], [0, 1])):
         alone = fit_probe(Vectors.joined([data[k] for k in sources]), CONFIG, 3)
         np.testing.assert_allclose(heard[place].probe.white, alone.white, atol=1e-8)
     wrong = Vectors(*(np.roll(getattr(data[2], f), 7, 0) if f == "label" else getattr(data[2], f)
                       for f in Vectors.__dataclass_fields__))  # fmt: skip
-    again = leave_one_out(Vectors.joined([*data[:2], wrong]), ("a", "b"), CONFIG, 3)
+    again = unseen.leave_one_out(Vectors.joined([*data[:2], wrong]), ("a", "b"), CONFIG, 3)
     np.testing.assert_array_equal(again[2].vectors, heard[2].vectors)
     with pytest.raises(SerError, match="two or more"):
-        leave_one_out(Vectors.joined(data), ("a",), CONFIG, 3)
+        unseen.leave_one_out(Vectors.joined(data), ("a",), CONFIG, 3)
     with pytest.raises(SerError, match="unknown corpus 'c'; choose one of: a, b, only"):
-        leave_one_out(Vectors.joined(data), ("a", "c"), CONFIG, 3)
+        unseen.leave_one_out(Vectors.joined(data), ("a", "c"), CONFIG, 3)
 
 
 def test_changed_copies_are_trained_on_but_not_tested():
     data = Vectors.joined([corpus("a"), corpus("a", change="line", seed=1), corpus("b")])
-    heard = leave_one_out(data, ("a", "b"), CONFIG, 3)
+    heard = unseen.leave_one_out(data, ("a", "b"), CONFIG, 3)
     assert [len(one.label) for one in heard] == [90, 90]
 
 
 def test_a_channel_is_removed_without_labels():
     moved = corpus("far", shift=2.0, count=600)
     data = Vectors.joined([corpus("a"), corpus("b"), moved])
-    far = leave_one_out(data, ("a", "b"), CONFIG, 3)[2]
-    found = adapted(far, 1.0, sizes=(10, 50, 400), draws=3)
+    far = unseen.leave_one_out(data, ("a", "b"), CONFIG, 3)[2]
+    found = unseen.adapted(far, 1.0, sizes=(10, 50, 400), draws=3)
     assert set(found.mixed) == {10, 50}  # 400 is more than half of the corpus
     assert found.mixed[50] > found.before + 0.05
     assert found.mixed[50] >= found.mixed[10] - 0.02
@@ -146,9 +139,9 @@ def test_a_channel_is_removed_without_labels():
 
 def test_temperature_and_threshold_are_set_on_left_out_corpora():
     data = Vectors.joined([corpus("a", count=300), corpus("b", shift=0.7, count=300)])
-    heard = leave_one_out(data, ("a", "b"), CONFIG, 3)
-    calibration = calibrate_on(heard, right=0.9)
-    both = [scores(one, calibration) for one in heard]
+    heard = unseen.leave_one_out(data, ("a", "b"), CONFIG, 3)
+    calibration = unseen.calibrate_on(heard, right=0.9)
+    both = [unseen.scores(one, calibration) for one in heard]
     assert np.mean([one["accuracy_above"] for one in both]) >= 0.9
     for said in both:
         assert 0 <= said["coverage"] <= 1
@@ -160,7 +153,7 @@ def test_no_label_of_a_tested_corpus_calibrates_its_predictions():
     tested, found = corpus("a"), {}
     shuffled = replace(tested, label=np.random.default_rng(0).permutation(tested.label))
     for key, own in (("right", tested), ("wrong", shuffled)):
-        made = protocol(Vectors.joined([own, *others]), "abc", CONFIG, NAMES, sizes=(10,))
+        made = unseen.protocol(Vectors.joined([own, *others]), "abc", CONFIG, NAMES, sizes=(10,))
         found[key] = {name: one["single"] for name, one in made["corpora"].items()}
     for name in ("confidence", "threshold", "coverage", "distance"):
         assert found["right"]["a"][name] == found["wrong"]["a"][name]
@@ -170,12 +163,12 @@ def test_no_label_of_a_tested_corpus_calibrates_its_predictions():
 
 def test_corpora_are_tested_on_their_common_classes():
     data = Vectors.joined([corpus("a"), corpus("b"), corpus("only", classes=(0, 1))])
-    found = protocol(data, ("a", "b"), CONFIG, NAMES, sizes=(10,))
+    found = unseen.protocol(data, ("a", "b"), CONFIG, NAMES, sizes=(10,))
     assert json.loads(json.dumps(found))["corpora"]["only"]["single"]["classes"] == 2
     assert set(found["corpora"]["a"]["adapted"]["skewed"][10]) == {*NAMES}
-    restricted = protocol(data, ("a", "b"), CONFIG, NAMES, sizes=(10,), test_classes=NAMES[:2])[
-        "corpora"
-    ]
+    restricted = unseen.protocol(
+        data, ("a", "b"), CONFIG, NAMES, sizes=(10,), test_classes=NAMES[:2]
+    )["corpora"]
     assert [one["single"]["classes"] for one in restricted.values()] == [2, 2, 2]
     assert [one["single"]["n"] for one in restricted.values()] == [60, 60, 90]
     assert restricted["only"]["single"]["ua"] == found["corpora"]["only"]["single"]["ua"]
@@ -187,8 +180,8 @@ def test_a_wrong_prediction_without_any_doubt_still_has_a_loss():
             return 1e5 * temperature * vectors
 
     label = np.arange(3)
-    wrong = LeftOut("b", Sure(), np.eye(3)[[1, 2, 0]], label, np.array(["b/1"] * 3))
-    assert calibrate_on([wrong]).temperature == min(TEMPERATURES)
+    wrong = unseen.LeftOut("b", Sure(), np.eye(3)[[1, 2, 0]], label, np.array(["b/1"] * 3))
+    assert unseen.calibrate_on([wrong]).temperature == min(TEMPERATURES)
 
 
 def test_a_rarer_class_is_predicted_less_mainly_without_strong_evidence():
