@@ -110,6 +110,24 @@ def test_json_lines_and_a_name_of_its_own(tmp_path: Path) -> None:
     assert corpus.left_out == ["lab/y (line 2): no such file", "lab/z (line 3): no emotion"]
 
 
+def test_json_as_a_list_and_lines_in_a_file_called_json(tmp_path: Path) -> None:
+    """As pandas writes records, and as NeMo names its manifests."""
+    put(tmp_path / "a.wav")
+    put(tmp_path / "b.wav")
+    rows = [{"audio_filepath": f"{name}.wav", "label": "joy"} for name in "ab"]
+    for text in (json.dumps(rows, indent=2), "\n".join(map(json.dumps, rows))):
+        corpus = read(tmp_path / "t.json", text)
+        assert [row.id for row in corpus.utterances] == ["t/a", "t/b"]
+    for text, message in (
+        ('["a.wav"]', "json:1: not a JSON object, but str"),
+        ("[{]", "json: neither"),
+    ):
+        with pytest.raises(SerError, match=message):
+            read(tmp_path / "t.json", text)
+    with pytest.raises(SerError, match=r"json:1: not a JSON object"):
+        read(tmp_path / "t.json", json.dumps({"rows": rows}, indent=2))
+
+
 def test_parquet_as_pandas_writes_it(tmp_path: Path) -> None:
     pyarrow, parquet = (pytest.importorskip(n) for n in ("pyarrow", "pyarrow.parquet"))
     put(tmp_path / "a.wav")

@@ -147,7 +147,7 @@ def manifest_command(
     """Reads a corpus folder into a manifest: one JSON object per utterance.
 
     Args:
-        corpus: one that `ser list` shows, such as iemocap; table is any CSV, TSV or JSONL, folders
+        corpus: one that `ser list` shows, such as iemocap; table is any CSV, TSV or JSON, folders
             a folder for each emotion.
         root: the corpus's folder; for table, the file.
         out: the manifest to write, such as emodb.jsonl.

@@ -55,7 +55,7 @@ class Cells:
 
 
 def read_cells(path: Path, encoding: str | None, fits: _Understood) -> Cells:
-    """Reads the rows of a .csv, .tsv, .txt, .jsonl or .parquet file that hold anything.
+    """Reads the rows of a .csv, .tsv, .txt, .jsonl, .json or .parquet file that hold anything.
 
     Args:
         path: of the file.
@@ -69,14 +69,14 @@ def read_cells(path: Path, encoding: str | None, fits: _Understood) -> Cells:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return _of_objects([(n, _plain(row)) for n, row in enumerate(read_parquet(path), 1)], [])
-    if suffix != ".jsonl" and suffix not in _SEPARATORS:
+    if suffix not in (".jsonl", ".json") and suffix not in _SEPARATORS:
         raise SerError(
-            f"{path}: ends in {suffix!r}; allowed: .csv, .tsv, .txt, .jsonl, .parquet; save other "
-            "tables as .csv"
+            f"{path}: ends in {suffix!r}; allowed: .csv, .tsv, .txt, .jsonl, .json, .parquet; save "
+            "other tables as .csv"
         )
     text, notes = read_words(path, encoding)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if suffix == ".jsonl":
+    if suffix in (".jsonl", ".json"):
         return _of_objects(list(_objects(path, text)), notes)
     usual = _SEPARATORS[suffix]
     separator, text, skipped = _separator(text, usual, fits)
@@ -240,7 +240,14 @@ def _rows(
 
 
 def _objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(text.split("\n"), 1):
+    """The objects of JSON lines, or of the list in a .json, each with its number from 1."""
+    lines = text.split("\n")
+    if path.suffix.lower() == ".json" and text.lstrip()[:1] == "[":
+        try:
+            lines = [json.dumps(row) for row in parse_json(text)]
+        except ValueError as error:
+            raise SerError(f"{path}: neither a JSON list nor JSON lines ({error})") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:

@@ -1,9 +1,9 @@
 """Users' own recordings → Utterance: a table of them, or a folder for each emotion.
 
-A table is CSV, TSV, JSONL or Parquet, one utterance per row. Its columns are ``audio`` and
-``emotion``; where there are such, ``id``, ``text``, ``speaker``, ``session``, ``dialogue``,
-``start``, ``end`` (seconds), ``split``, ``arousal``, ``valence``, ``dominance`` and ``votes``
-(``anger:3 neutral:2``, or an object in JSONL), in these or other usual spellings
+A table is CSV, TSV, JSONL, JSON (a list) or Parquet, one utterance per row. Its columns are
+``audio`` and ``emotion``; where there are such, ``id``, ``text``, ``speaker``, ``session``,
+``dialogue``, ``start``, ``end`` (seconds), ``split``, ``arousal``, ``valence``, ``dominance`` and
+``votes`` (``anger:3 neutral:2``, or an object in JSONL), in these or other usual spellings
 (`columns.SPELLINGS`), which are reported in notes. Other columns go to ``extra``. Emotions are
 names of classes, such as ``anger``. A row without an emotion is read if it has votes (its emotion
 is then the one with most of them, or ``no agreement``) or attributes (``no label``).
@@ -56,7 +56,7 @@ def read_table(
     """
     path = Path(root)
     if not path.is_file():
-        raise SerError(f"no table at {path}; give the CSV, TSV, JSONL or Parquet file itself")
+        raise SerError(f"no table at {path}; give the CSV, TSV, JSON or Parquet file itself")
     name = check_name(path.stem if name is None else name)
     cells = read_cells(path, encoding, partial(_fits, f"{path}:1"))
     return of_cells(name, path, cells, columns, own_words=True, audio_dir=audio_dir)
