@@ -2,6 +2,7 @@
 
 import csv
 import pickle
+import re
 import sys
 import unicodedata
 from collections import OrderedDict
@@ -629,6 +630,23 @@ def test_features_that_are_zeros_are_told_and_all_rows_that_are_no_numbers_are_c
     vectors[[1, 4]] = np.nan
     with pytest.raises(FeatureError, match=r"u1: 'mine' gave NaN.* so do 2 of 6 rows of x\.npz"):
         of_archive(tmp_path, vectors)
+
+
+def test_a_value_that_hides_the_others_of_its_feature_is_told(tmp_path, caplog):
+    utterances = [Utterance(f"mine/u{n}", "mine", WORDS[n % 2]) for n in range(50)]
+    vectors = np.random.default_rng(0).normal(size=(50, 5)).astype("f4")
+    vectors[:, 4] = np.arange(50) > 47  # seldom anything but zero, as the count of a rare event is
+    for value, told in ((50, False), (-99_999, True)):
+        caplog.clear()
+        vectors[7, 2] = value
+        np.save(tmp_path / "x.npy", vectors)
+        options = {"rows": "manifest", "overwrite": True}
+        import_features(tmp_path / "x.npy", utterances, tmp_path, "mine", "audio", **options)
+        assert ("in 1 feature of 5 a value" in caplog.text) == told
+    assert re.search(
+        r"feature 2 of mine/u7, counted from 0, is -1e\+05, and nine in ten are within 1\.\d+ of",
+        caplog.text,
+    )
 
 
 def test_features_too_small_for_their_type_are_refused(tmp_path):
