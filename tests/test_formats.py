@@ -20,8 +20,10 @@ from made_formats import (
     make_kaldi,
     make_lhotse,
     recording,
+    sound_bytes,
     supervision,
     write,
+    write_parquet,
 )
 from made_layouts import LAYOUTS, make_emodb2, make_msp_improv, make_resd
 from multimodal_ser.cli import main
@@ -115,6 +117,19 @@ def test_huggingface_takes_no_recording_of_another_version_of_the_same_size(tmp_
         Path(str(one.audio)).read_bytes() for one in CORPORA["huggingface"].read(root).utterances
     }
     assert {one[kind]["bytes"] for one in rows} <= kept
+
+
+def test_huggingface_keeps_the_recordings_of_each_configuration(tmp_path: Path) -> None:
+    """Folders with tables of one name: the recordings of one replaced those of the other."""
+    sounds = {word: sound_bytes(word, "FLAC") for word in ("anger", "fear", "joy")}
+    for word, sound in sounds.items():
+        rows = [{"audio": {"bytes": sound, "path": f"{word}.flac"}, "label": word}]
+        rows += [{"audio": None, "label": "joy"}]
+        write_parquet(tmp_path / "mine" / word / "train-00000-of-00001.parquet", rows, {})
+    corpus = CORPORA["huggingface"].read(tmp_path / "mine")
+    kept = {Path(one.id).name: Path(str(one.audio)).read_bytes() for one in corpus.utterances}
+    assert kept == sounds
+    assert sum("no such file" in line for line in corpus.left_out) == 3  # the rows without a sound
 
 
 def test_folders_say_parts_and_ask_who_speaks(tmp_path: Path) -> None:

@@ -56,7 +56,13 @@ def read_huggingface(
             f"{root}: no .parquet and no .arrow file in it; give a data set's folder, or read one "
             "with metadata.csv or metadata.jsonl as a table: ser manifest table"
         )
-    rows = [row for path in files for row in _rows(path, folder / audio_dir)]
+    # configurations of a data set have files of the same names, each in its folder
+    named, out = Counter((_part(path), path.stem) for path in files), folder / audio_dir
+    places = [
+        out if named[_part(path), path.stem] == 1 else out / path.relative_to(folder)
+        for path in files
+    ]
+    rows = [row for path, place in zip(files, places, strict=True) for row in _rows(path, place)]
     repeated = Counter(row["id"] for row in rows)
     for number, row in enumerate(rows):
         if repeated[row["id"]] > 1:
@@ -71,9 +77,10 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _rows(path: Path, out: Path) -> Iterator[dict[str, Any]]:
-    features, part = _features(path), _part(path)
+    features, part, column = _features(path), _part(path), ""
     for number, cells in enumerate(read_parquet(path)):
-        sound = cells.pop(_column_of_sound(path, features, cells)) or {}
+        column = column or _column_of_sound(path, features, cells)
+        sound = cells.pop(column) or {}
         own_name = str(sound.get("path") or cells.pop("path", None) or f"{path.stem}-{number:06}")
         audio = own_name
         # files are named by their row, since two folders may use the same names

@@ -119,7 +119,7 @@ class ClassSet:
                 f"class set {self.name!r} has the classes {list(self.classes)}, but the words of "
                 f"{corpus!r}, {sorted(set(words))}, reach {reached}; pick a class set made for "
                 "this corpus, or name your own as a comma list of its words in the order you "
-                "want, such as --labels anger,neutral"
+                f"want, such as --labels {','.join(reached if reached[1:] else self.classes[:2])}"
             )
 
     def class_of(self, corpus: str, word: str) -> str | None:
