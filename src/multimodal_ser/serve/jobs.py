@@ -222,8 +222,10 @@ class Jobs:
             self._over(job, "done")
         except RefusedError as error:
             # When the server stops, the state stays as it is: the next one reports it as lost.
-            if not self._service.admission.stopping:
-                self._over(job, "cancelled" if error.status == 499 else "failed", str(error))
+            if work.unwanted and not self._service.admission.stopping:
+                self._over(job, "cancelled")
+            elif not self._service.admission.stopping:
+                self._over(job, "failed", str(error))
         except (SerError, OSError) as error:
             said = str(error).replace(str(self._place(job)), "").removeprefix(f"{SOUND}: ")
             self._over(job, "failed", reworded(said))

@@ -255,8 +255,8 @@ def check_work(seconds: float, window: float, hop: float, settings: Settings) ->
     wider = math.ceil(window * (seconds - window) / max(most - window, 1e-9))
     raise RefusedError(
         422,
-        f"window={window:g} s every hop={hop:g} s of {seconds:.0f} s are {predicted:.0f} s of "
-        f"sound to predict; allowed: {most:g} s; take a hop of {wider} s or more, a shorter "
+        f"window={window:g} s every hop={hop:g} s of {seconds:.0f} s are {math.ceil(predicted)} s "
+        f"of sound to predict; allowed: {most:g} s; take a hop of {wider} s or more, a shorter "
         "window, or a shorter recording",
     )
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from multimodal_ser.audio import Warn
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import SerError, counted
 from multimodal_ser.predict import Predictor, Recording
 from multimodal_ser.timeline.lanes import (
     Lane,
@@ -29,6 +29,9 @@ from multimodal_ser.timeline.words import Words
 
 _log = logging.getLogger(__name__)
 _LATE = 0.5  # seconds that turns may reach beyond the end, since annotations are rounded
+_BY_CHANNEL = (
+    "each channel is taken for a speaker, and `speakers` is not used; channels=mix uses it"
+)
 
 Progressed: TypeAlias = Callable[[float, float | None], None]
 _Timed = TypeVar("_Timed", Segment, Point, Word)
@@ -69,7 +72,8 @@ def analyze(
         names: of the channels that are used, in order, or of the speakers in the order in which
             they first speak, such as ``("agent", "customer")``; where none is given, those
             of the diariser, such as an RTTM file's, or ``speaker 1`` and so on.
-        speakers: a diariser for speakers who are not on channels of their own, such as `Voices`,
+        speakers: a diariser for speakers who are not on channels of their own (where each channel
+            is analysed by itself, it is not used, and a note says so), such as `Voices`,
             `pyannote` or `read_rttm`, or as `ser analyze --speakers` has it; None for none.
         count: number of speakers, if it is known.
         adapt: remove the channel of each lane. It needs a model that can be adapted and half a
@@ -99,6 +103,11 @@ def analyze(
             # of sentences.
             recognised, words = _recognised(recording, lanes, words, vad), None
         lanes = _lanes_by_speaker(recording, lanes[0], speakers, count, names)
+        found_speakers = sum(lane.turns is not None for lane in lanes)
+        if count and found_speakers not in (0, count):
+            notes = [*notes, f"{counted(count, 'speaker')} asked for, {found_speakers} found"]
+    elif speakers is not None:
+        notes = [*notes, _BY_CHANNEL]
     if unused := names[sum(lane.name is not None for lane in lanes) :]:
         notes = [*notes, f"without a channel or speaker of that name: {', '.join(unused)}"]
     models: list[Any] = [predictor] * len(lanes)

@@ -106,12 +106,13 @@ def speakers_of(vectors: _Vectors, centres: NDArray[np.float64], count: int | No
     Args:
         vectors: voice embeddings, [N, D].
         centres: middles of the windows in seconds, increasing, [N].
-        count: number of speakers. If it is None, it is estimated: the smallest number up to `MANY`
-            whose silhouette is within `ALIKE` of the best. It is 1 if the mean vectors of two
-            clusters are less than `APART` from each other.
+        count: number of speakers; of more than windows, each window is one's. If it is None, it is
+            estimated: the smallest number up to `MANY` whose silhouette is within `ALIKE` of the
+            best. It is 1 if the mean vectors of two clusters are less than `APART` from each other.
     """
+    count = count and min(count, len(vectors))
     most = count or min(MANY, len(vectors) // FEWEST)
-    if not 2 <= most <= len(vectors):
+    if most < 2:
         return np.zeros(len(vectors), np.int64)
     own = _unit(vectors - vectors.mean(0))  # the common part does not distinguish
     near = _averaged(own, centres)
