@@ -92,8 +92,13 @@ def read_blocks(
 ) -> Iterator[Samples]:
     """Reads a recording of any length as float32 at 16 kHz, about half a minute at a time.
 
-    Concatenated, the blocks are what `read_audio` returns, whose options it has; memory use is
-    bounded. `warn` is called after the last block; channels are kept apart if `mixed` is False.
+    Concatenated, the blocks are what `read_audio` returns; memory use is bounded.
+
+    Args:
+        source: as for `read_audio`.
+        sample_rate: as for `read_audio`.
+        warn: as for `read_audio`; called after the last block.
+        mixed: whether channels are mixed to mono; otherwise they are kept.
 
     Yields:
         Samples of shape [time], or [time, channels] if channels are kept; never empty.
@@ -163,6 +168,10 @@ def _warn_of_notes(sound: Sound, warn: Warn | None) -> None:
 
 def check_scale(name: str, samples: npt.NDArray[Any]) -> None:
     """Refuses sound whose full scale is not ±1; files, arrays and streams share this rule.
+
+    Args:
+        name: of the source, for the message.
+        samples: floats of any shape.
 
     Raises:
         AudioError: a sample is not finite, or beyond ±2.

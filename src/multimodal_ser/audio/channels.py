@@ -77,7 +77,11 @@ class Channels:
 
 
 def compare_channels(blocks: Iterable[Samples]) -> Channels:
-    """Compares the channels of a recording, keeping one number per channel and 50 ms in memory."""
+    """Compares the channels of a recording, keeping one number per channel and 50 ms in memory.
+
+    Args:
+        blocks: [time, channels] at 16 kHz, see `read_blocks`.
+    """
     # Products of all pairs of channels, [C, C]: they suffice to tell equal and cancelling ones.
     power: Any = 0
     levels = []

@@ -115,7 +115,10 @@ def _beyond(name: str, start: float | None, end: float | None, seconds: float) -
 def opened(name: str, source: object, mixed: bool = True) -> Iterator[Sound]:
     """Opens a recording of any format; errors of the libraries become an AudioError.
 
-    Its blocks are mixed to mono, [time], or kept apart, [time, channels].
+    Args:
+        name: for messages.
+        source: path, bytes or binary file object.
+        mixed: whether its blocks are mixed to mono, [time]; otherwise [time, channels].
     """
     try:
         where = past_tags(located(name, source))

@@ -93,7 +93,9 @@ def _bits(codes: _Codes) -> NDArray[np.uint8]:
 def same_sounds(hashes: Mapping[str, str], prints: Mapping[str, str]) -> dict[str, str]:
     """Id → a name of its sound, which is equal for identical samples and for copies.
 
-    Ids may be missing in `prints`, and fingerprints empty.
+    Args:
+        hashes: id → `audio_hash` of the samples.
+        prints: id → `fingerprint`; ids may be missing, and fingerprints empty.
     """
     sounds = dict(hashes)
     for one, other in copies(prints):

@@ -50,7 +50,12 @@ class _Chunk(NamedTuple):
 
 
 def joins(where: Where, head: bytes) -> list[Ranges]:
-    """The bytes of each recording in a file that holds one or several in sequence."""
+    """The bytes of each recording in a file that holds one or several in sequence.
+
+    Args:
+        where: the file.
+        head: its first bytes.
+    """
     with content(where) as view:
         size = len(view)
         # Where recordings that were joined begin, and where the last one ends.

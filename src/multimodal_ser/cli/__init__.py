@@ -141,6 +141,10 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def exit_code_of(work: Callable[[], int], command: str) -> int:
     """Runs a command and returns its exit code.
 
+    Args:
+        work: does the command's work and returns a code; help and wrong options raise SystemExit.
+        command: what the user typed, for the log of an unexpected error.
+
     Returns:
         What `work` returns; 1 for an error that the user can fix, 2 for an unexpected one,
         130 after Ctrl-C, 141 if the reader of standard output has gone.

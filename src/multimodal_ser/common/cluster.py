@@ -35,10 +35,14 @@ def run_on_threads(
     threads: int | None,
     stop: Event | None = None,
 ) -> Iterator[Result]:
-    """Applies ``work(shared, item)`` to every item, on several threads of this process.
+    """Applies a function to every item, on several threads of this process.
 
-    Without a number of threads there are as many as torch has; `stop` tells work that can end early
-    that no more results are needed.
+    Args:
+        work: the function; it is called from several threads at once.
+        shared: its first argument.
+        items: its second argument, one at a time.
+        threads: number of items at a time, each on one thread; None for torch's number of threads.
+        stop: is set when no more results are needed, for work that can end early.
 
     Yields:
         Results in order of completion; those that are there are yielded before another's error.
@@ -83,12 +87,17 @@ def run_on_ray(
     retries: int = 3,
     gpus: int = 0,
 ) -> Iterator[Result]:
-    """Applies ``work(shared, item)`` to every item, as Ray tasks of one CPU and some GPUs.
-
-    The workers must be able to import it. An item is retried so many times after its worker died.
+    """Applies a function to every item as Ray tasks with one CPU each.
 
     Uses a Ray that is already initialised, or the one that RAY_ADDRESS names; otherwise starts one
     on this machine and shuts it down at the end.
+
+    Args:
+        work: the function; the workers must be able to import it.
+        shared: its first argument, sent to each worker once.
+        items: its second argument, one at a time.
+        retries: how often an item is retried after its worker died.
+        gpus: GPUs that an item needs in addition to its CPU.
 
     Yields:
         Results in order of completion; those that are there are yielded before another's error.

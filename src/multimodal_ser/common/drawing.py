@@ -129,7 +129,14 @@ def legend(ax: Axes) -> None:
 def canvas(
     width: float, height: float, columns: int = 1, rows: int = 1
 ) -> tuple[Figure, list[Axes]]:
-    """Creates an empty figure in inches in the common style, without pyplot's global state."""
+    """Creates an empty figure in the common style, without pyplot's global state.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        columns: number of axes in a row.
+        rows: number of rows; all axes are returned in one list, row by row.
+    """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = [figure.add_subplot(rows, columns, place + 1) for place in range(rows * columns)]

@@ -30,9 +30,14 @@ _OURS = {"gender": "sex"}
 def read_audformat(
     root: Path, name: str | None = None, *, tables: str = "*", columns: Sequence[str] = ()
 ) -> Corpus:
-    """Reads the database in the folder of ``db.yaml``.
+    """Reads the database.
 
-    Tables are chosen by names or patterns, such as ``files,emotion.categories.*.gold_standard``.
+    Args:
+        root: the folder of ``db.yaml``.
+        name: the corpus's name in ids and results; None for the database's.
+        tables: names or patterns of the tables to read, such as
+            ``files,emotion.categories.*.gold_standard``.
+        columns: ``emotion=style`` for a column of another name.
 
     Raises:
         SerError: ``db.yaml`` or a table is missing, or two tables give a recording different

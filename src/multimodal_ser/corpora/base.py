@@ -259,7 +259,11 @@ def require_folder(root: Path, corpus: str, *holds: str) -> Path:
 
 
 def by_stem(paths: Iterable[Path], prefix: str) -> dict[str, Path]:
-    """Returns recordings by their name without ending; `prefix` is what ids have before it.
+    """Returns recordings by their name without ending.
+
+    Args:
+        paths: of recordings.
+        prefix: what comes before the name in an id, for messages.
 
     Raises:
         SerError: two usable files have one name, such as a wav and a flac of one recording.
@@ -332,7 +336,10 @@ def _is_copy(one: Utterance, other: Utterance) -> bool:
 
 
 def votes_of(answers: Iterable[Mapping[str, Any]]) -> dict[str, int | float]:
-    """Counts one vote per rater (see `Raters`); of several words each gets an equal share of it.
+    """Counts one vote per rater; a rater who chose several words gives each an equal share.
+
+    Args:
+        answers: each rater's answer, such as the values of `Raters`.
 
     >>> votes_of([{"emotion": ["neu"]}, {"emotion": ["neu", "ang"]}, {"arousal": 3.0}])
     {'neu': 1.5, 'ang': 0.5}

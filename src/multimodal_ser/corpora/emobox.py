@@ -27,7 +27,10 @@ _SPEAKER = re.compile(r"(\S+) \S+ (\S+) ")
 
 
 def read_emobox(root: Path) -> Corpus:
-    """Reads one dataset from its folder in EmoBox, ``data/<dataset>``.
+    """Reads one dataset.
+
+    Args:
+        root: its folder in EmoBox, ``data/<dataset>``.
 
     Raises:
         SerError: folder or list are missing, a row is invalid, or the corpus has a reader of its

@@ -136,7 +136,11 @@ def _kept(sound: bytes, path: Path) -> str:
 
 
 def read_resd(root: Path, audio_dir: str = "recordings") -> Corpus:
-    """Reads the folder; audio embedded in its tables is written to `audio_dir` below it.
+    """Reads the folder.
+
+    Args:
+        root: the data set's folder.
+        audio_dir: where audio embedded in the tables is written, below `root`.
 
     Raises:
         SerError: the folder or its files are missing, or pyarrow is missing for Parquet.

@@ -48,6 +48,11 @@ class Named:
 def read_named(name: str, known: Named, root: Path) -> Corpus:
     """Reads every recording below `root` whose name matches the corpus's pattern.
 
+    Args:
+        name: the corpus's name in commands and ids.
+        known: its naming scheme.
+        root: the corpus's folder, or any folder above it.
+
     Raises:
         SerError: no such folder, or no recording of the corpus in it.
     """

@@ -32,8 +32,10 @@ class CorpusRow(NamedTuple):
 def summarise_corpus(corpus: Corpus, labels: ClassSet | None = None) -> list[CorpusRow]:
     """Counts a corpus by emotion word, class, split and speaker, and what was left out and why.
 
-    Of a class set, classes without utterances are listed with 0, and words that it leaves out under
-    ``(none)``.
+    Args:
+        corpus: as a reader returned it.
+        labels: a class set to also count by; classes without utterances are listed with 0, and
+            words that it leaves out under ``(none)``.
 
     >>> from multimodal_ser.corpora.utterance import Utterance
     >>> summarise_corpus(Corpus([Utterance("t/a", "t", "joy", speaker="p")], ["t/b: empty"]))[1:]

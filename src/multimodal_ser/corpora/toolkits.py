@@ -38,7 +38,11 @@ _TIMES = 6  # decimals of a second: sums of floats such as 0.1 + 0.2 would leave
 
 
 def read_kaldi(root: Path, name: str | None = None) -> Corpus:
-    """Reads a data folder, or all in it; the corpus is called as the folder unless a name is given.
+    """Reads a data folder, or all data folders in it.
+
+    Args:
+        root: the folder.
+        name: the corpus's name in ids and results; None for the folder's.
 
     Raises:
         SerError: ``wav.scp`` or the emotions are missing, or an entry has no recording.
@@ -127,7 +131,11 @@ def find(folder: Path, path: str) -> Path:
 
 
 def read_lhotse(root: Path, name: str | None = None) -> Corpus:
-    """Reads all manifests of a folder, whose relative paths are looked for below it and above it.
+    """Reads all manifests of a folder.
+
+    Args:
+        root: their folder; relative paths are looked for below it and above it.
+        name: the corpus's name in ids and results; None for the folder's.
 
     Raises:
         SerError: there are no manifests, or a supervision's recording is in none of them.

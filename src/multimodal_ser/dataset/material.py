@@ -278,7 +278,14 @@ def _read_modality(
 def _marks(
     rows: Sequence[Utterance], stores: Sequence[FeatureStore], repeated: Sequence[str], lost: int
 ) -> list[str]:
-    """Sentences that a reader must see beside any result made from the data."""
+    """Sentences that a reader must see beside any result made from the data.
+
+    Args:
+        rows: utterances that are learnt from or tested.
+        stores: their features.
+        repeated: ids of utterances whose audio features are those of another.
+        lost: number of utterances without features.
+    """
     marks = []
     for store in stores:
         marks += context_notes(store.header.context, store.header.context_after)

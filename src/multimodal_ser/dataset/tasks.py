@@ -163,7 +163,13 @@ def check_attributes(rows: Sequence[Utterance], outputs: Outputs) -> None:
 
 
 def task_label(task: str, row: Utterance, outputs: Outputs) -> TaskLabel | str:
-    """The label of an utterance in a task, or the reason why it is left out."""
+    """The label of an utterance in a task, or the reason why it is left out.
+
+    Args:
+        task: one of TASKS.
+        row: the utterance.
+        outputs: classes, attributes or both.
+    """
     if isinstance(outputs, Both):
         return _label_of_both(task, row, outputs)
     if isinstance(outputs, AttributeSet):

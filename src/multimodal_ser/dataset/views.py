@@ -31,6 +31,11 @@ def with_dialogue(material: Material, before: int, after: int = 0) -> Material:
     Utterances that are not in the material, such as those without a class of the class set, are
     not in its dialogues either.
 
+    Args:
+        material: one token per utterance and modality.
+        before: largest number of utterances before each.
+        after: the same for utterances after each.
+
     Returns:
         The material with 1 + 2 (before + after) tokens per utterance.
 

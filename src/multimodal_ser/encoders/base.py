@@ -117,7 +117,12 @@ def default_dtype(encoder: str, device: str) -> str | None:
 
 
 def checked_waves(name: str, items: Sequence[object], least: int) -> list[np.ndarray]:
-    """Checks a batch of finite waveforms [samples] at 16 kHz and returns it as float32.
+    """Checks a batch and returns it as float32 waveforms.
+
+    Args:
+        name: the encoder, for messages.
+        items: arrays [samples] of finite floats at 16 kHz.
+        least: smallest number of samples that the encoder accepts.
 
     Raises:
         EncoderError: an item is not such an array; the message says which.

@@ -39,6 +39,10 @@ class Egemaps:
 def load_egemaps(source: str | Path | None = None, device: str = "cpu") -> Egemaps:
     """Loads openSMILE. It has no weights; their hash is that of its version and feature set.
 
+    Args:
+        source: must be None.
+        device: ignored; openSMILE computes on the CPU.
+
     Raises:
         EncoderError: opensmile is not installed, or a source was given.
     """

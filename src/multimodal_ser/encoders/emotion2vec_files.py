@@ -70,6 +70,10 @@ class Checkpoint(NamedTuple):
 def read_checkpoint(name: str, weights: Weights) -> Checkpoint:
     """Reads the tensors that the network needs, and the labels of its head.
 
+    Args:
+        name: the encoder, for messages.
+        weights: what `resolve` found.
+
     Raises:
         EncoderError: the file is damaged, or holds code or unknown entries.
     """
@@ -91,7 +95,12 @@ def read_checkpoint(name: str, weights: Weights) -> Checkpoint:
 
 
 def network_from(name: str, file: Path, tensors: Mapping[str, Tensor]) -> Emotion2VecNet:
-    """Builds the network with a checkpoint's tensors, in float32 and evaluation mode.
+    """Builds the network with the tensors of a checkpoint, in float32 and evaluation mode.
+
+    Args:
+        name: the encoder, for messages.
+        file: the checkpoint, for messages.
+        tensors: by the checkpoint's keys.
 
     Raises:
         EncoderError: tensors are missing, or their shapes do not fit together.

@@ -73,7 +73,9 @@ class _Exported(nn.Module):
 def export_onnx(encoder: Emotion2Vec, out: str | Path) -> Path:
     """Writes an encoder as an ONNX file with the last block's frames and the head's scores.
 
-    Large weights go into ``<out>.data`` beside it.
+    Args:
+        encoder: on the CPU, in float32.
+        out: the file; large weights go into ``<out>.data`` beside it.
 
     Returns:
         The file. Input ``waves`` [batch, samples] at 16 kHz, outputs ``frames`` [batch, frames,
@@ -104,6 +106,12 @@ def onnx_program(
     module: nn.Module, inputs: Mapping[str, Tensor], dynamic: Any, outputs: Sequence[str]
 ) -> Any:
     """Traces a module with torch's exporter.
+
+    Args:
+        module: is put into evaluation mode.
+        inputs: example inputs by name, in the module's order.
+        dynamic: which of their sizes are variable, as `torch.export` takes it.
+        outputs: names of the outputs.
 
     Returns:
         torch's `ONNXProgram`.

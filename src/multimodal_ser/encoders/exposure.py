@@ -83,7 +83,12 @@ def published(name: str) -> Seen:
 
 
 def _seen_by(name: str, weights: Weights) -> Seen:
-    """What the training of these weights saw."""
+    """What the training of these weights saw.
+
+    Args:
+        name: key in ENCODERS, or another name of the encoder.
+        weights: what `resolve` found.
+    """
     # By hash or hub page, never by a name, which the user may give to any folder.
     for one in claims():
         if weights.sha256 in one.sha256 or (one.hub and weights.hub == one.hub):
@@ -157,8 +162,14 @@ def info_of(
 ) -> EncoderInfo:
     """The description of an encoder with these weights.
 
-    `width` is that of one layer, `rate` in frames per second, 0 for text, and `pool` says how all
-    frames become one vector.
+    Args:
+        name: key in ENCODERS, or another name of the encoder.
+        modality: what it reads.
+        weights: what `resolve` found.
+        layers: the layers that are concatenated.
+        width: of one layer.
+        rate: frames per second; 0 for text.
+        pool: how all frames become one vector.
     """
     seen = _seen_by(name, weights)
     return EncoderInfo(

@@ -119,6 +119,11 @@ def _check_no_other_weights(name: str, weights: Weights, config: Mapping[str, An
 def pretrained(name: str, weights: Weights, allowed: tuple[str, ...]) -> Any:
     """Loads a network with transformers' `AutoModel` and checks that no parameter is missing.
 
+    Args:
+        name: the encoder, for messages.
+        weights: what `resolve` found.
+        allowed: the architectures that are supported.
+
     Returns:
         The model in float32, in evaluation mode, without gradients.
 

@@ -61,6 +61,11 @@ def assembled(name: str, offline: Offline, beside: Path) -> Path:
     It is written under another name and renamed, once. An existing folder is used as it is; the
     caller checks the hash of its weights.
 
+    Args:
+        name: the encoder, for messages.
+        offline: installed packages with the parts.
+        beside: the folder whose other files belong to the weights, such as the tokenizer.
+
     Raises:
         EncoderError: the cache cannot be written.
     """

@@ -124,7 +124,11 @@ class WhisperEncoder(nn.Module):
         return self
 
     def forward(self, mel: Tensor, lengths: Tensor) -> list[Tensor]:
-        """Encodes log-mel [batch, mels, frames], zero beyond each item's length in frames [batch].
+        """Encodes a padded batch.
+
+        Args:
+            mel: log-mel of shape [batch, mels, frames], zero beyond each item's end.
+            lengths: mel frames of each item, shape [batch].
 
         Returns:
             The output of every block, each [batch, (frames + 1) // 2, dim]; the final layer norm is

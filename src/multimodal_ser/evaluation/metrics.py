@@ -211,6 +211,9 @@ METRICS: dict[str, Callable[[ArrayLike], Floats]] = {
 def check_scores(classes: int) -> None:
     """Tries every score on two matrices, so that none of a plug-in's fails after a training.
 
+    Args:
+        classes: number of classes of the matrices; a score may be made for one class set alone.
+
     Raises:
         SerError: one fails, or does not give a value from -1 to 1 for each.
     """

@@ -34,9 +34,11 @@ def moments_of(mask: Tensor) -> Tensor:
 
 
 def attention_maps(model: nn.Module, examples: Examples) -> Maps:
-    """The attention of networks of MODELS, averaged over members, heads and utterances.
+    """The attention of the model's networks, averaged over its members, heads and utterances.
 
-    Modalities with one token are left out.
+    Args:
+        model: what `predict` takes; parts that are not networks of MODELS are passed over.
+        examples: with more than one token per utterance; modalities with one are left out.
 
     Returns:
         Name, such as ``text to audio, block 1`` → rows, one for each part of the utterance in the

@@ -73,6 +73,12 @@ def explain(
 ) -> Explanation:
     """Explains a run over features on its own test rows.
 
+    Args:
+        folder: the run.
+        features: the corpus's features that it was trained on.
+        labels: the class set; default: the run's own.
+        seed: of the random permutations.
+
     Raises:
         SerError: the run has no model over features, or these are not its features.
     """

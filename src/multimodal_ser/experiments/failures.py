@@ -65,7 +65,12 @@ def sendable(failure: Failure) -> Failure:
 
 
 def raise_failures(failures: Sequence[Failure], runs: int) -> None:
-    """Raises the error of the first failed run, if there is one; `runs` is the number of all."""
+    """Raises the error of the first failed run, if there is one, after all runs.
+
+    Args:
+        failures: in the order of the runs.
+        runs: number of all runs, failed or not.
+    """
     if not failures:
         return
     if runs > 1:

@@ -33,7 +33,14 @@ from multimodal_ser.training.tune.tuned import Tuned
 
 
 def run_tuned(item: Plan, material: Material, out: Path, devices: Sequence[str] = (CPU,)) -> Path:
-    """Fine-tunes encoders; an interrupted run resumes after its last epoch."""
+    """Fine-tunes encoders; an interrupted run resumes after its last epoch.
+
+    Args:
+        item: a plan of the model ``tuned``.
+        material: the corpus with its recordings and words; its features name the encoders.
+        out: the experiment's folder.
+        devices: where torch computes; of several, each learns from its share of every batch.
+    """
     if len(devices) > 1:
         return run_on_devices(devices, partial(_run, item=item, material=material, out=out))
     return _run(DeviceShare(), devices[0], item, material, out)

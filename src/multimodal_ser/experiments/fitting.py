@@ -96,6 +96,10 @@ def make_run(context: RunContext, item: Plan) -> Path:
     has a `source_fold`, it learns and selects there instead, and is given the target's training
     part without labels.
 
+    Args:
+        context: the data, and where the run is written.
+        item: the run.
+
     Returns:
         The run folder.
 
@@ -294,7 +298,13 @@ def _one_batch(examples: Examples, model: Ensemble) -> tuple[Tensor, Tensor, Ten
 
 
 def check_learns(name: str, model: Ensemble, examples: Examples) -> None:
-    """Raises SerError if the gradient of the outputs for these examples can teach nothing."""
+    """Raises SerError if nothing can be learnt by the gradient of the outputs for these examples.
+
+    Args:
+        name: of the model.
+        model: untrained.
+        examples: a few.
+    """
     weights = dict(model.members.named_parameters())
     for key, weight in weights.items():
         if is_lazy(weight):

@@ -56,9 +56,24 @@ def load_domain(
 ) -> tuple[Material, Split]:
     """Reads a corpus's features, makes its split, and logs what they hold.
 
-    `ser train --help` has the options. From the training parts of the first `learnt` folds models
-    learn by themselves and with labels: missing classes are reported for these folds only, 1 for a
-    source, which is not tested, and None for all.
+    `ser train --help` has the arguments.
+
+    Args:
+        features: folder of one corpus's features.
+        labels: class set, or attributes.
+        split: scheme, split file or folder.
+        folds: number of folds, for schemes by group.
+        allow: overlaps between parts to accept.
+        audio: name of the audio features.
+        text: name of the text features.
+        tokens: ``tokens`` as they are, or ``pooled``: the mean of each modality.
+        standardize_speakers: see `standardized_by_speaker`.
+        forbid_emotion_trained: refuse features whose encoder was trained on emotion labels.
+        task: what is predicted for an utterance, see `tasks`.
+        scale: of attributes, if the corpus does not define it.
+        learnt: number of first folds whose training parts models learn from, by themselves and with
+            labels; None for all. Missing classes are reported for these folds only. 1 is for a
+            source, which is not tested.
 
     Raises:
         SerError: features, labels and split do not fit together; the message has the remedy.

@@ -38,6 +38,11 @@ def clouds_of(
 ) -> tuple[Cloud, Cloud]:
     """Embeds both corpora with an experiment's best adapted network, and with the unadapted one.
 
+    Args:
+        experiment: the folder that holds the run folders.
+        summary: of them.
+        features: folders of the source's and the target's features.
+
     Raises:
         SerError: there is no pair of such networks, or the features do not fit them.
     """

@@ -51,11 +51,16 @@ def make_experiment(
 ) -> list[Path]:
     """Makes an experiment's runs that are not complete yet, with one progress display.
 
-    `experiment.json` is written first, with the command line for the report; the other options are
-    those of `run_all`.
-
     With several jobs, each process first runs the calling script, with another ``__name__``: call
     this behind ``if __name__ == "__main__":``, and what need not be done in each process, too.
+
+    Args:
+        experiment: what to make.
+        out: its folder; `experiment.json` is written there first.
+        jobs: number of processes, see `run_all`.
+        engine: where the processes run, see `run_all`.
+        device: where torch trains, see `run_all`.
+        command: the command line of the experiment, for the report.
 
     Returns:
         The run folders of the protocol; models that they start from are in the same place.

@@ -179,7 +179,15 @@ def _tuned_runs(
     given: Sequence[Few | None],
     pair: Pair,
 ) -> Experiment:
-    """Plans to fine-tune the source's models, and systems that learn from the target alone."""
+    """Plans to fine-tune the source's models, and systems that learn from the target alone.
+
+    Args:
+        options: the protocol's options.
+        protocol: its name.
+        parts: which parts of the source's models are trained.
+        given: how much of the target's training part is given; None for all.
+        pair: source and target.
+    """
     for name in options.parts:
         if name not in _TUNABLE:
             raise SerError(one_of("part to tune", name, _TUNABLE))

@@ -107,6 +107,15 @@ def tune_hyperparameters(
 
     Finished runs are not made again, so rerunning the same call resumes an interrupted search.
 
+    Args:
+        material: the corpus.
+        split: its folds.
+        out: folder for the runs; ``chosen.json`` there records what was chosen.
+        budget: how much is tried.
+        model: a network; None for the one that the features allow.
+        network: settings of the first trial, and of everything that is not searched.
+        schedule: the same for the training.
+
     Raises:
         SerError: Optuna is missing, or there is no such network or device.
     """

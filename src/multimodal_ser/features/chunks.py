@@ -202,6 +202,12 @@ def make_parts(
 ) -> Generator[tuple[int, EncodedChunk], None, None]:
     """Makes the part of every chunk; all engines give the same bytes.
 
+    Args:
+        recipe: encoder and settings.
+        chunks: number and utterances of each.
+        engine: one of ENGINES.
+        threads: number of chunks at a time on this machine; None for torch's number of threads.
+
     Yields:
         The number of each chunk and its part, in order of completion.
     """

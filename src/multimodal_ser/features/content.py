@@ -225,7 +225,13 @@ def inputs_of(utterances: Iterable[Utterance], modality: ModalityName) -> dict[s
 def changed(
     known: Mapping[str, str], utterances: Iterable[Utterance], modality: ModalityName
 ) -> set[str]:
-    """The ids of utterances whose content is not what features were made from (`inputs_of`)."""
+    """The ids of utterances whose content is not the one that features were made from.
+
+    Args:
+        known: id → `_input_of`, as stored in the feature file.
+        utterances: with their present `content`.
+        modality: of the features.
+    """
     return {row.id for row in utterances if known.get(row.id) != _input_of(row, modality)}
 
 

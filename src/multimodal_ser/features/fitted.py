@@ -27,7 +27,13 @@ _FEW = 10  # utterances: fewer tell nothing
 def fitted_note(
     name: str, arrays: Mapping[str, Array] | FeatureStore, utterances: Sequence[Utterance]
 ) -> str:
-    """A sentence for results on features that were fitted to all utterances; else an empty one."""
+    """A sentence for results on features that were fitted to all utterances; empty if none shows.
+
+    Args:
+        name: of the features.
+        arrays: id → tokens [T, D].
+        utterances: of the manifest, whose speakers are known.
+    """
     rows = [row for row in utterances if row.id in arrays]
     if len(rows) < _FEW:
         return ""

@@ -81,7 +81,14 @@ def work_folder(path: Path) -> Path:
 def merge_parts(
     path: Path, header: FeatureHeader, stores: Sequence[FeatureStore], order: Sequence[Utterance]
 ) -> FeatureStore:
-    """Writes all parts into one feature file; a later one takes precedence over an earlier one."""
+    """Writes all parts into one feature file, one utterance at a time.
+
+    Args:
+        path: of the finished file.
+        header: the settings that all parts share.
+        stores: the parts; a later one takes precedence over an earlier one.
+        order: the utterances in the manifest's order.
+    """
     # A later failure removes an earlier success: its features were of other content.
     having: dict[str, FeatureStore] = {}
     failures: dict[str, str] = {}

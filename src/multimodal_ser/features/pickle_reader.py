@@ -54,7 +54,10 @@ _OPCODES = (
 
 
 def read_pickle(path: Path) -> Any:
-    """Reads features from a pickle of any protocol, or from a file of torch.save in either layout.
+    """Reads a pickle, or a file of torch.save, that holds features.
+
+    Args:
+        path: a file made by pickle (any protocol) or by torch.save (zip or the older layout).
 
     Returns:
         Dicts, lists, tuples, strings and numbers as they are; tensors and arrays as numpy arrays.

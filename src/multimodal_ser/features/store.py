@@ -91,9 +91,14 @@ def feature_path(out: Path, corpus: str, encoder: str) -> Path:
 
 
 def write_store(path: Path, header: FeatureHeader, items: Iterable[tuple[str, Array]]) -> None:
-    """Writes a feature file, complete or not at all: each id once, with its array [tokens, dim].
+    """Writes a feature file, complete or not at all.
 
     The same header and items give the same bytes. Only one item is in memory at a time.
+
+    Args:
+        path: the finished file.
+        header: how it was made.
+        items: utterance id and array of shape [tokens, dim], each id once.
 
     Raises:
         FeatureError: an array has another shape, NaN or infinite values, or values that

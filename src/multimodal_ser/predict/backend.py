@@ -124,7 +124,14 @@ def check_words(name: str, modalities: Sequence[str], texts: Sequence[str | None
 
 
 def missing_words(model: Any, missing: int, total: int, how: str) -> str | None:
-    """What a user is told if a model of sound and words was given no words, and how; else None."""
+    """What a user is told if a model of sound and words was given no words; None if it was.
+
+    Args:
+        model: the model; those that read one modality have nothing missing.
+        missing: number of predictions without words.
+        total: number of all predictions.
+        how: how words are given there.
+    """
     if not missing or len(getattr(model, "modalities", ())) < 2:
         return None
     some = "" if missing == total else f"{counted(missing, 'recording')} of {total} "
@@ -132,7 +139,12 @@ def missing_words(model: Any, missing: int, total: int, how: str) -> str | None:
 
 
 def cut_words(model: Any, texts: Sequence[str | None]) -> str | None:
-    """What a user is told if a model reads only the beginning of the words; else None."""
+    """What a user is told if a model reads only the beginning of the words; None if it reads all.
+
+    Args:
+        model: the predictor.
+        texts: the words of each recording, or None.
+    """
     backend = getattr(model, "backend", None)
     cut = sum(text is not None and backend.cuts(text) for text in texts) if backend else 0
     if not cut:

@@ -133,7 +133,13 @@ def _is_number(value: object) -> bool:
 def read_recording(
     source: WrappedRecording, sample_rate: int | None = None, warnings: list[str] | None = None
 ) -> Samples | SerError:
-    """Decodes a recording to mono at 16 kHz; returns the error if it cannot be read."""
+    """Decodes a recording to mono at 16 kHz; returns the error if it cannot be read.
+
+    Args:
+        source: one recording, see `as_list`.
+        sample_rate: rate in Hz of an array that is given without one.
+        warnings: gets what is odd about the recording, which is logged, too.
+    """
     warnings = [] if warnings is None else warnings
 
     def warn(line: str) -> None:

@@ -234,7 +234,12 @@ def onnxruntime() -> Any:
 
 
 def open_session(file: Path, threads: int = 0, content: bytes | None = None) -> Any:
-    """Opens an onnxruntime session on the CPU; with 0 threads it has one for each core.
+    """Opens an onnxruntime session on the CPU.
+
+    Args:
+        file: the model.
+        threads: number of threads; 0 for one per core.
+        content: of the file, where it has been read already.
 
     Raises:
         SerError: the extra is missing, or the file is no ONNX file.

@@ -168,6 +168,10 @@ class ResumablePredictions:
     def run(self, given: Iterator[RecordingChunk], engine: str) -> Iterator[PredictedChunk]:
         """Predicts the chunks that are not finished, and stores each at once.
 
+        Args:
+            given: all chunks, in order.
+            engine: ``local`` or ``ray``.
+
         Yields:
             The newly predicted chunks, in order of completion.
         """

@@ -115,7 +115,10 @@ class Calibration:
 def calibrate_on(left_out: Sequence[LeftOut], right: float = RIGHT) -> Calibration:
     """Chooses the temperature and the threshold on the left-out corpora, each with equal weight.
 
-    Of the predictions above the threshold, the share `right` must be right, averaged over corpora.
+    Args:
+        left_out: the left-out corpora that may be learnt from.
+        right: share of the predictions above the threshold that must be right, averaged over the
+            corpora.
     """
 
     def loss(temperature: float) -> float:

@@ -64,6 +64,11 @@ def report(
 def write_report(summary: Summary, out: Path, clouds: Sequence[Cloud] = ()) -> Path:
     """Writes an experiment's report: page, tables and pictures.
 
+    Args:
+        summary: of the experiment.
+        out: the folder to write to.
+        clouds: embeddings before and after adaptation, to be drawn.
+
     Returns:
         The path of `report.html`. In the same folder are the tables as text, CSV and LaTeX and
         the pictures as PNG. No file is written for what the experiment does not have

@@ -176,7 +176,15 @@ def _other_labels(read: Mapping[Path, Sequence[Run]], called: Mapping[Path, str]
 def summary_of(
     runs: Sequence[Run], protocol: str, name: str, part: str, manifests: Sequence[Path] = ()
 ) -> Summary:
-    """Computes every number about the runs of one table."""
+    """Computes every number about the runs of one table.
+
+    Args:
+        runs: read with `read_runs`.
+        protocol: decides which systems are compared, see `versus.PAIRS`.
+        name: of the table.
+        part: which rows the runs hold.
+        manifests: of the tested corpora, for scores by sex and age.
+    """
     if count := runs[0].config.labels.count:
         metrics.check_scores(count)
     try:

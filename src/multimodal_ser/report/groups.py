@@ -62,10 +62,13 @@ def _age_band(cell: object) -> str:
 def group_scores(
     systems: Sequence[System], sample: Sample, manifests: Sequence[Path]
 ) -> tuple[Group, ...]:
-    """Scores every system on every group of utterances.
+    """Scores every system on every group that the corpora and manifests define.
 
-    Manifests define groups by ``sex`` or ``gender`` and ``age`` in their ``extra``; without
-    manifests, only the corpora are compared.
+    Args:
+        systems: of the table.
+        sample: what they were tested on.
+        manifests: with ``sex`` or ``gender`` and ``age`` in their ``extra``; without
+            manifests, only the corpora are compared.
 
     Raises:
         SerError: the manifests contain none of the test utterances, or neither sex nor age.

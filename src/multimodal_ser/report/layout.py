@@ -68,7 +68,12 @@ def markdown_table(summary: Summary) -> str:
 
 
 def report_page(summary: Summary, drawn: Mapping[str, tuple[str, str]]) -> str:
-    """Writes report.html, one page that loads nothing from outside; figures are SVG and words."""
+    """Writes report.html, one page that loads nothing from outside itself.
+
+    Args:
+        summary: of the experiment.
+        drawn: each figure as SVG and in words.
+    """
     best, unit = summary.best, "" if summary.task == "attributes" else " %"
     facts = [(f"{words.percent(s.mean)}{unit}", name) for name, s in list(best.scores.items())[:3]]
     facts.append((f"{summary.utterances:,}", f"{summary.part} utterances"))

@@ -108,7 +108,12 @@ def _found_in(runs: Sequence[Path]) -> Page:
 
 
 def write_results(runs: Sequence[Path], listed: Path | None, out: Path) -> Path:
-    """Writes the page, and its numbers as JSON of the same name; without a list of all experiments.
+    """Writes the page, and its numbers as JSON next to it.
+
+    Args:
+        runs: folders that hold experiments' folders.
+        listed: the list of tables; None for every experiment in `runs`.
+        out: the page to write, such as docs/results.md; the JSON has the same name.
 
     Returns:
         The page's path.

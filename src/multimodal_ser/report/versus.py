@@ -152,7 +152,15 @@ def compare_rows(
     sums: Mapping[str, np.ndarray],
     sample: Sample,
 ) -> tuple[Versus, ...]:
-    """Makes the comparisons of a protocol; the rows have the best first."""
+    """Makes the comparisons of a protocol.
+
+    Args:
+        protocol: key in PAIRS; another one is treated as in-domain.
+        rows: of the table, the best first.
+        systems: behind the rows.
+        sums: each system's confusion counts per cluster and seed, [S, K, C, C].
+        sample: what they were tested on.
+    """
     pairs = PAIRS.get(protocol, _models)
     named = {system.name: system for system in systems}
     found = _measured(pairs(rows), named, sums, sample)

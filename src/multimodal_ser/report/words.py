@@ -103,7 +103,11 @@ def verdict(
 ) -> str:
     """States in one sentence whether a system beats another, by the headline's score or its own.
 
-    `comparisons` is the size of its family; `beside` are the same two systems by further scores.
+    Args:
+        versus: the comparison.
+        comparisons: how many there are in its family.
+        headline: the table's score.
+        beside: the same two systems by further scores.
     """
     other = versus.role + versus.against
     points = f"{percent(abs(versus.difference))} {versus.score or headline} points"

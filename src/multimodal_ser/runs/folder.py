@@ -79,7 +79,15 @@ def is_complete(folder: Path) -> bool:
 def write_run(
     experiment: Path, config: RunConfig, dims: Dims, fitted: Fitted, parts: Sequence[Predicted]
 ) -> Path:
-    """Writes a run folder, complete or not at all."""
+    """Writes a run folder, complete or not at all.
+
+    Args:
+        experiment: the folder that holds the runs.
+        config: of the run.
+        dims: of the model's inputs.
+        fitted: the model and its history.
+        parts: predictions of the validation and the test part.
+    """
     # Imported here: these need torch, and reading runs does not.
     from multimodal_ser.runs.model_file import learnt_layers, save_model
 

@@ -20,6 +20,11 @@ _LONGEST = 500  # characters of a value: the limit of MLflow
 def track(kind: str, folders: Sequence[Path], out: Path) -> str:
     """Writes runs for a viewer; runs that it already has are left unchanged.
 
+    Args:
+        kind: ``tensorboard`` or ``mlflow``.
+        folders: complete run folders.
+        out: the experiment's folder.
+
     Returns:
         The command that shows them.
 

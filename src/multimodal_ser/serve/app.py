@@ -76,7 +76,11 @@ class Service:
     ) -> Response:
         """Reads the body of a request and responds within the time limit, if the client stays.
 
-        The handler makes the response of recording, words and work.
+        Args:
+            request: the request; its body holds the recording.
+            text: words from the query string.
+            handler: recording, words and work → the response.
+            mixed: whether channels are mixed to mono.
         """
         upload = await read_upload(request, self.admission, text)
         with self.admission.enter() as place:
@@ -127,7 +131,14 @@ class Service:
     async def timeline(
         self, recording: DecodedUpload, work: Work, *, words: bool, peaks: bool, **settings: Any
     ) -> Response:
-        """Emotions over time, with the settings of `analyze`.
+        """Emotions over time.
+
+        Args:
+            recording: the decoded upload.
+            work: the computing of the request.
+            words: whether words are recognised.
+            peaks: whether the peaks of the waveform are included.
+            settings: of `analyze`.
 
         Raises:
             RefusedError: 422 if the windows hold more sound than is allowed.

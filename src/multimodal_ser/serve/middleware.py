@@ -53,6 +53,10 @@ def check_origin(scope: Scope, hosts: Sequence[str]) -> None:
     name (DNS rebinding). IP addresses, localhost and the machine's name cannot be redirected in
     this way. A foreign Origin means a page that posts across sites.
 
+    Args:
+        scope: of the request.
+        hosts: further names of the server.
+
     Raises:
         RefusedError: 421 for a foreign host, 403 for a foreign origin.
     """

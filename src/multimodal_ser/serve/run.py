@@ -70,6 +70,9 @@ def run(app: FastAPI, host: str = "127.0.0.1", port: int = 8000) -> None:
 def serving(app: FastAPI) -> Iterator[str]:
     """Serves in a thread, on a free port of the loopback: for tests, notebooks and pictures.
 
+    Args:
+        app: from `create_app`.
+
     Yields:
         The address, such as ``http://127.0.0.1:40123``.
     """

@@ -34,6 +34,11 @@ class Upload:
 async def read_upload(request: Request, admission: Admission, text: str | None) -> Upload:
     """Reads the body of a request and checks the limits while it arrives.
 
+    Args:
+        request: the request.
+        admission: the limits, and the places for arriving bodies.
+        text: words from the query string, for bodies that are the recording itself.
+
     Raises:
         RefusedError: 408, 413, 415, 422, 429 or 503.
     """

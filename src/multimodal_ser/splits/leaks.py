@@ -43,6 +43,12 @@ def check_folds(
 ) -> tuple[list[str], list[str]]:
     """Looks for overlaps between the test part of a fold and its training and validation parts.
 
+    Args:
+        folds: of one split.
+        utterances: those with these ids.
+        allowed: overlaps to accept, from OVERLAPS.
+        sounds: id → a name of its sound; recordings with equal names are copies of each other.
+
     Returns:
         A sentence for each overlap that was allowed, and notes on what a reader should know
         although it is not a leak.

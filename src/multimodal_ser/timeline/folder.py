@@ -164,7 +164,12 @@ class Folder:
         return [line for name, (_, line) in self._lines.items() if name not in ours]
 
     def run(self, engine: str, tell: Callable[[Place], Any]) -> Iterator[AnalysisResult]:
-        """Analyses the remaining recordings and stores each result at once."""
+        """Analyses the remaining recordings and stores each result at once.
+
+        Args:
+            engine: ``local`` or ``ray``.
+            tell: returns a progress context for a recording, for the local engine.
+        """
         if engine == "ray":
             for done in run_on_ray(analyze_place, self.recipe, self.waiting):
                 yield self.keep(done)

@@ -118,7 +118,13 @@ def open_recording(source: Recording) -> Opened:
 def chosen_lanes(
     recording: Opened, channels: str, names: Sequence[str]
 ) -> tuple[Opened, list[Lane], list[str]]:
-    """Chooses the channels that are analysed, as `analyze` describes them.
+    """Chooses the channels that are analysed.
+
+    Args:
+        recording: from `open_recording`.
+        channels: ``mix`` for the mean of all; ``each``; numbers, counted from 0; or ``auto``: each,
+            if they have different speakers, and the mix otherwise.
+        names: of the channels that are used, in order.
 
     Returns:
         The recording, without leaks from channel to channel; its lanes; notes for the user.

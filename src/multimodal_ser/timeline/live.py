@@ -16,9 +16,11 @@ PIECE = 0.1  # seconds per piece
 
 
 def microphone(device: str | int | None = None, seconds: float | None = None) -> Iterator[Samples]:
-    """Yields mono float32 [time] at 16 kHz from a microphone: the system's default, or a named one.
+    """Records from a microphone and yields mono float32 [time] at 16 kHz.
 
-    A part of its name or its number will do. Without `seconds` it ends when the caller stops.
+    Args:
+        device: number or part of the name of an input; None for the system's default.
+        seconds: when to stop; None continues until the caller stops reading.
 
     Raises:
         SerError: the extra is not installed, or there is no such microphone.

@@ -44,10 +44,15 @@ _CALLED = {"audio/mp4": (".m4a", ".mp4"), "audio/webm": (".webm",)}  # and no .m
 
 
 def timeline_page(timeline: Timeline, source: Path, folder: Path | None = None) -> str:
-    """Writes the page of a recording; `folder` is the page's own, None if it is not known.
+    """Writes the page.
 
     Sound of at most 10 MB is inside it; larger recordings are played from where they are as seen
     from the page's folder, from that folder, or once the reader opens them in the page.
+
+    Args:
+        timeline: from `analyze`.
+        source: the recording.
+        folder: of the page; None if it is not known.
     """
     css, js = assets()
     odd: list[str] = []
@@ -138,7 +143,10 @@ def assets() -> tuple[str, str]:
 def _audio(source: Path, folder: Path | None, odd: Sequence[str]) -> tuple[str, str]:
     """Addresses for the player, a line each, and a message if none of them plays.
 
-    After odd warnings from reading it, players may read less of it, or at other times.
+    Args:
+        source: the recording.
+        folder: of the page.
+        odd: warnings from reading it. Players then may read less of it, or at other times.
     """
     size, played = source.stat().st_size, _played(source)
     sound, kind = b"", played

@@ -20,7 +20,14 @@ SEEN, SPANS = 300.0, 150  # longer recordings (seconds) are drawn as means over 
 
 
 def draw(timeline: Timeline, peaks: NDArray[np.float32], name: str, kind: str = "png") -> bytes:
-    """Draws the picture, as png, or as svg for print."""
+    """Draws the picture.
+
+    Args:
+        timeline: from `analyze`.
+        peaks: of the recording, from 0 to 1.
+        name: of the recording.
+        kind: ``png``, or ``svg`` for print.
+    """
     lanes: list[str | None] = [one.name for one in timeline.speakers]
     lanes = lanes or [None]
     attributes = [] if timeline.attributes is None else [timeline.attributes]

@@ -189,6 +189,10 @@ class OpenStretch:
         """Adds the last windows: one for all of a short stretch, else one that covers the rest.
 
         A rest shorter than half a hop is left to the window before.
+
+        Args:
+            end: where the stretch ends.
+            tail: available samples after it.
         """
         self.grow(end)
         if not self.windows:

@@ -288,7 +288,11 @@ class Timeline:
 
 
 def remarks(timeline: Mapping[str, Any]) -> list[str]:
-    """What a reader of `Timeline.as_dict` has to know besides the emotions, in lines."""
+    """What a reader has to know besides the emotions, in lines.
+
+    Args:
+        timeline: from `Timeline.as_dict`.
+    """
     parts = [("", timeline), *((f"{one['name']}: ", one) for one in timeline["speakers"])]
     adapted = [
         f"{who}adapted to {one['adapted']} pieces"

@@ -69,7 +69,14 @@ def write_files(
 def rendered(
     timeline: Timeline, source: Path, formats: Sequence[str], folder: Path | None = None
 ) -> Iterator[tuple[str, bytes]]:
-    """Yields ending and content of each file; `folder` is where they go if the recording stays."""
+    """Yields the ending and the content of each file of a recording.
+
+    Args:
+        timeline: from `analyze`.
+        source: the recording.
+        formats: keys of `WRITERS`.
+        folder: of the files, if the recording will stay where it is.
+    """
     for kind in formats:
         writer = WRITERS[kind]
         make = partial(writer.make, folder=folder) if writer.placed else writer.make

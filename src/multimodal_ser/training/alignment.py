@@ -120,6 +120,12 @@ def recoloured(
 
     Each modality is treated by itself. Only the means of utterances are recoloured; the deviations
     of tokens from their mean stay as they are.
+
+    Args:
+        of_source: statistics of the source, by modality.
+        source: its utterances.
+        of_target: statistics of the target, by modality.
+        target: its utterances.
     """
 
     def means(standardize: nn.ModuleDict, name: str, examples: Examples | Unlabelled) -> Tensor:

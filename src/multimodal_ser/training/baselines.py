@@ -186,7 +186,13 @@ class Svm(nn.Module):
 
     @torch.no_grad()
     def take(self, fitted: SVC, x: Tensor, gamma: float) -> None:
-        """Copies scikit-learn's solution for rows [N, D]; coefficients become one row per pair."""
+        """Copies scikit-learn's solution: its dual coefficients become one row per pair.
+
+        Args:
+            fitted: with the kernel ``exp(-gamma ‖x_i − x_j‖²)`` of the training rows.
+            x: those rows [N, D].
+            gamma: of the kernel.
+        """
         # Support vectors are sorted by class. For the pair (i, j), i < j, LIBSVM keeps the
         # coefficients of class i's vectors in row j − 1 and those of class j's in row i.
         classes, ends = fitted.classes_, np.cumsum([0, *fitted.n_support_])
@@ -226,6 +232,15 @@ def fit_baseline(
     The history has one row per setting. Nothing is random. With `config.refit` the model returned
     is fitted with the best setting on training and validation part together, and
     `Fitted.validation` has the logits of the model before.
+
+    Args:
+        name: key in BASELINES.
+        dims: widths and number of classes.
+        train: the training part.
+        validation: the part that chooses the setting.
+        config: class weights and refitting.
+        modalities: the modalities that are read.
+        settings: those to choose from; STRENGTHS × GAMMAS by default.
     """
     kind = partial(BASELINES[name], dims, modalities)
     if name == "svm" and len(train) > _MOST_PRECOMPUTED:

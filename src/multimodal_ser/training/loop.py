@@ -136,6 +136,11 @@ def _last_of_refit(chosen: int, epochs: int, refit_epochs: int) -> int:
     Training and validation part together need fewer epochs for the same number of steps. The
     learning rate is scheduled over `refit_epochs`, so that equal shares end at equal rates.
 
+    Args:
+        chosen: the epoch that was chosen on the training part, from 0.
+        epochs: of the training part.
+        refit_epochs: of both parts together.
+
     >>> _last_of_refit(9, 40, 36), _last_of_refit(39, 40, 36)
     (8, 35)
     """

@@ -94,7 +94,15 @@ REGRESSORS: dict[str, type[Ridge] | type[Svr]] = {"ridge": Ridge, "svr": Svr}
 def fit_regressor(
     name: str, dims: Dims, train: Examples, validation: Examples, config: TrainConfig
 ) -> Fitted:
-    """Fits a baseline with every setting and keeps the highest mean CCC on the validation part."""
+    """Fits a baseline with every setting and keeps the highest mean CCC on the validation part.
+
+    Args:
+        name: key in REGRESSORS.
+        dims: widths and number of attributes.
+        train: the training part.
+        validation: the part that chooses the setting.
+        config: whether the chosen setting is refitted on both parts together.
+    """
     kind = REGRESSORS[name]
 
     def judge(setting: _Setting, candidate: Ridge | Svr) -> Judgement:

@@ -27,9 +27,14 @@ def fit_best(
 ) -> Fitted:
     """Fits a model with every setting and keeps the one with the highest score (ties: the first).
 
-    `judge` scores a model on the validation part, and may set its temperature. With `refit` the
-    chosen setting is fitted again on both parts together; `Fitted.validation` has the outputs of
-    the model before.
+    Args:
+        candidates: fits a model of some examples with each of some settings.
+        settings: those to choose from.
+        judge: scores a model on the validation part, and may set its temperature.
+        train: the training part.
+        validation: the validation part.
+        refit: fit the chosen setting again on both parts together. `Fitted.validation` has the
+            outputs of the model before.
     """
     history: list[dict[str, Any]] = []
     best: tuple[Any, _Setting, _Model] | None = None

@@ -300,6 +300,10 @@ def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
     proportions"). It assumes independent utterances, which those of one speaker are not; prefer
     `compare` where speakers are known.
 
+    Args:
+        first_right: whether the first system is right, [N].
+        second_right: whether the second is, [N].
+
     Raises:
         SerError: the two differ in length.
 

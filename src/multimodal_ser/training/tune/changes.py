@@ -50,6 +50,10 @@ class LowRank(nn.Module):
 def let_learn(network: Any, config: TuneConfig) -> None:
     """Sets ``requires_grad`` for the parts of an encoder that are trained.
 
+    Args:
+        network: with its `blocks` in order.
+        config: ``method`` and its settings.
+
     Raises:
         SerError: there are not as many blocks as are to be trained.
     """

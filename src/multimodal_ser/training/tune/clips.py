@@ -48,7 +48,12 @@ class Clips:
     def decode(
         cls, rows: Sequence[Utterance], label: Tensor, hashes: Mapping[str, str] | None = None
     ) -> Clips:
-        """Decodes recordings; any that cannot be read, or has another `audio_hash`, is an error.
+        """Decodes recordings; any that cannot be read is an error.
+
+        Args:
+            rows: the utterances.
+            label: their class ids [N].
+            hashes: id → `audio_hash` of the recording that its features were made from.
 
         Raises:
             SerError: an utterance has no recording, it cannot be read, or it is not the one that
@@ -82,7 +87,13 @@ class Clips:
     def items(
         self, rows: Sequence[int], draw: np.random.Generator | None = None, *, whole: bool = True
     ) -> dict[str, list[Any]]:
-        """Waveforms and words of rows, augmented if there is a generator; at most 30 s or whole."""
+        """Waveforms and words of rows.
+
+        Args:
+            rows: which recordings.
+            draw: augments the waveforms.
+            whole: False cuts them to 30 s, which an encoder is trained on at most.
+        """
         waves = [self.wave(row) for row in rows]
         if draw is not None:
             waves = [augmented(wave, draw) for wave in waves]
@@ -104,7 +115,14 @@ Collate: TypeAlias = Callable[[Sequence[int], np.random.Generator | None], tuple
 
 
 def batch_rows(clips: Clips, config: TuneConfig, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """The rows of each batch of one epoch, of similar lengths, in the order of training."""
+    """The rows of each batch of one epoch, of similar lengths, in the order of training.
+
+    Args:
+        clips: the training part.
+        config: the schedule.
+        seed: of the order.
+        epoch: number of the epoch.
+    """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(clips))
     size, mega = config.batch_size, config.batch_size * MEGABATCH
@@ -128,6 +146,14 @@ def clip_batches(
     """Yields the batches of one epoch: the model's input, and class ids [B].
 
     The next batch is prepared while one is used.
+
+    Args:
+        clips: the training part.
+        rows: of each batch, see `batch_rows`.
+        config: the schedule.
+        seed: of the augmentation.
+        epoch: number of the epoch.
+        collate: numbers of rows, and a generator if they are augmented → the model's input.
     """
 
     def prepare(number: int) -> tuple[tuple[Any, ...], Tensor]:

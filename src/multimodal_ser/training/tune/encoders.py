@@ -89,7 +89,12 @@ class TunedEncoders(nn.Module):
         self.head.temperature.fill_(1.0)
 
     def learn(self, config: TuneConfig, rows: int) -> list[dict[str, Any]]:
-        """Freezes what is not trained; returns groups for AdamW, the head with its own rate."""
+        """Freezes what is not trained; returns groups for AdamW, the head with its own rate.
+
+        Args:
+            config: what is trained, and at which rates.
+            rows: number of utterances of the training part.
+        """
         self.head.hide.rows = rows
         groups = []
         for network in self.networks.values():

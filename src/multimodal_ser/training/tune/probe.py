@@ -317,7 +317,16 @@ def model_of(
     *,
     about: dict[str, Any] | None = None,
 ) -> Tuned:
-    """Joins a probe to its encoder, whose last three blocks it reads."""
+    """Joins a probe to its encoder, whose last three blocks it reads.
+
+    Args:
+        probe: fitted on the means of these blocks.
+        encoder: cut after the last of them.
+        classes: class names in the probe's order.
+        temperature: factor of the logits.
+        threshold: confidence below which a prediction is ``uncertain``.
+        about: what else its file says, see `Tuned`.
+    """
     model = Tuned(encoder, classes, len(probe.origin), about=about, axes=len(probe.middle))
     numbers = {
         "head.weight": probe.white,
