@@ -14,7 +14,7 @@ from made_timeline import LABELS, RATE, Pitch, Reader, recording, silence, sylla
 from multimodal_ser.audio import read_audio
 from multimodal_ser.audio.speech import CONTEXT, SpeechFinder, make_gate
 from multimodal_ser.audio.speech.gates import EnergyGate
-from multimodal_ser.errors import SerError
+from multimodal_ser.errors import AudioError, SerError
 from multimodal_ser.timeline import Point, Segment, Stream, Word, analyze
 from multimodal_ser.timeline.stretch import SpokenStretch, smooth
 
@@ -276,6 +276,23 @@ def test_any_source(tmp_path):
         assert done[-1] == (pytest.approx(len(SOUND) / RATE),) * 2
     with pytest.raises(SerError, match=r"\(array, rate in Hz\)"):
         analyze(SOUND, Pitch())
+
+
+def test_file_objects_without_bytes_are_refused_as_in_predictions(tmp_path):
+    path = written(tmp_path / "a.wav", SOUND, subtype="FLOAT")
+    with path.open("rb") as closed:
+        pass
+    with path.open("rb") as ended, path.open(encoding="latin-1") as text, path.open("ab") as kept:
+        ended.read()
+        for source, said in (
+            (closed, "a.wav: cannot be read .*closed file.*; give a file object opened in binary"),
+            (kept, "a.wav: cannot be read .*; give a file object opened in binary mode"),
+            (ended, r"a.wav: is empty .0 bytes.; was it read before\? then seek\(0\)"),
+            (text, "a.wav: gives str; allowed: a path, bytes, a file object opened in binary mode"),
+        ):
+            for read in (read_audio, lambda one: analyze(one, Pitch())):
+                with pytest.raises(AudioError, match=said):
+                    read(source)
 
 
 @pytest.mark.parametrize(

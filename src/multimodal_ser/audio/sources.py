@@ -1,7 +1,4 @@
-"""A path, bytes or file object → what a decoder reads, and its format by its first bytes.
-
-Only `decode` and `container` use this.
-"""
+"""A path, bytes or file object → what a decoder reads, and its format by its first bytes."""
 
 from __future__ import annotations
 
@@ -84,7 +81,12 @@ def located(name: str, source: object) -> Where:
             reason = getattr(error, "strerror", None) or error
             raise AudioError(f"{name[:80]}: cannot be a file's name ({reason})") from error
         return path
-    data = source.read() if hasattr(source, "read") else source
+    try:
+        data = source.read() if hasattr(source, "read") else source
+    except (OSError, ValueError) as error:  # closed, or opened for text or for writing
+        raise AudioError(
+            f"{name}: cannot be read ({error}); give a file object opened in binary mode, 'rb'"
+        ) from error
     data = bytes(data) if isinstance(data, bytearray | memoryview) else data
     if not isinstance(data, bytes):
         raise AudioError(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from multimodal_ser.audio import Source, Warn, audio_info, read_blocks, source_name
 from multimodal_ser.audio.channels import LEVEL_FRAME, compare_channels
+from multimodal_ser.audio.sources import located
 from multimodal_ser.audio.speech import Stretch as Found
 from multimodal_ser.common.arrays import Samples
 from multimodal_ser.errors import SerError
@@ -100,7 +101,8 @@ def open_recording(source: Recording) -> Opened:
     """Opens a recording; a file object is read into memory, since it is read several times.
 
     Raises:
-        SerError: it is several recordings, or an array without its rate.
+        SerError: it is several recordings, an array without its rate, or a file object without
+            bytes.
     """
     if as_list(source) is not None:
         raise SerError(
@@ -112,7 +114,9 @@ def open_recording(source: Recording) -> Opened:
         return Opened(pair[0], pair[1])
     if hasattr(source, "__array__"):
         raise SerError("an array has no sample rate; give (array, rate in Hz)")
-    return Opened(source.read() if hasattr(source, "read") else source, None)  # type: ignore[arg-type,union-attr]
+    if hasattr(source, "read"):
+        source = located(source_name(source), source).getvalue()  # type: ignore[union-attr]
+    return Opened(source, None)  # type: ignore[arg-type]
 
 
 def chosen_lanes(
