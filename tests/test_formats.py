@@ -188,6 +188,13 @@ def test_kaldis_emotions_without_a_recording_are_counted(tmp_path: Path) -> None
     assert told in CORPORA["kaldi"].read(root).left_out
 
 
+def test_kaldi_folders_that_share_an_utterance_are_named(tmp_path: Path) -> None:
+    root = make_kaldi(tmp_path).root
+    shutil.copytree(root / "dev", root / "dev_10")
+    with pytest.raises(SerError, match=r"dev_10: its utterance 'u3' is also in .*dev; give one of"):
+        CORPORA["kaldi"].read(root)
+
+
 def test_kaldi_segments_to_the_end_and_on_one_channel(tmp_path: Path) -> None:
     put(tmp_path / "a.wav")
     write(tmp_path / "wav.scp", "r a.wav\n")

@@ -45,18 +45,24 @@ def read_kaldi(root: Path, name: str | None = None) -> Corpus:
         name: the corpus's name in ids and results; None for the folder's.
 
     Raises:
-        SerError: ``wav.scp`` or the emotions are missing, or an entry has no recording.
+        SerError: ``wav.scp`` or the emotions are missing, an entry has no recording, or an
+            utterance is in two of the folders.
     """
     root = require_folder(Path(root), "a Kaldi data folder")
     folders = [path.parent for path in sorted([*root.glob("wav.scp"), *root.glob("*/wav.scp")])]
     if not folders:
         raise SerError(f"{root}: no wav.scp in it or in its folders; give a Kaldi data folder")
     notes: list[str] = []
-    rows = [
-        row
-        for folder in folders
-        for row in _rows(folder, "" if folder == root else folder.name, notes)
-    ]
+    rows, first = [], dict[str, Path]()
+    for folder in folders:
+        for row in _rows(folder, "" if folder == root else folder.name, notes):
+            # such as in train and in a subset of it, train_10k
+            if (other := first.setdefault(row["id"], folder)) != folder:
+                raise SerError(
+                    f"{folder}: its utterance {row['id']!r} is also in {other}; give one of the "
+                    "folders as --root, or keep those that share no utterance"
+                )
+            rows.append(row)
     if on_one := sum(row.pop("on_one") for row in rows):
         notes.append(
             f"{on_one} segments name a channel; of a recording with several, their mean is read"
