@@ -388,6 +388,15 @@ def test_the_only_text_of_an_archive_names_its_rows(tmp_path):
         imported(tmp_path, tmp_path / "x.npz")
 
 
+def test_texts_of_another_number_than_the_rows_are_not_taken_for_ids(tmp_path):
+    classes = np.array(sorted({*WORDS}))
+    np.savez(tmp_path / "x.npz", X=VECTORS, utterances=np.array(IDS), classes=classes)
+    check_vectors(imported(tmp_path, tmp_path / "x.npz")[1])
+    each = dict(zip(IDS, VECTORS, strict=True))  # an array for each utterance
+    np.savez(tmp_path / "x.npz", **each, classes=classes)
+    check_vectors(imported(tmp_path, tmp_path / "x.npz")[1])
+
+
 def test_names_of_files_are_ids_where_the_manifest_names_no_recordings(tmp_path):
     names = [f"{key.removeprefix('iemocap/')}.wav" for key in IDS]
     np.savez(tmp_path / "x.npz", X=VECTORS, id=np.array(names))

@@ -180,13 +180,7 @@ def _read_npy(path: Path, modality: ModalityName, key: str | None, id_format: st
 
 def _read_npz(path: Path, modality: ModalityName, key: str | None, id_format: str | None) -> Rows:
     arrays: dict[str, Array] = _load_numpy(path, dict)
-    # of another name: one text for each row
-    texts = [one for one in arrays.values() if one.dtype.kind in "US" and one.ndim == 1]
-    texts = [one for one in texts if len({*one.tolist()}) == len(one)]
-    named = [arrays[name] for name in _ID_KEYS if name in arrays]
-    ids = next(iter(named or (texts if len(texts) == 1 else [])), None)
-    if ids is not None and ids.dtype.kind == "S":  # bytes, which str() would show as b'…'
-        ids = np.char.decode(ids, "utf-8", "replace")
+    ids = next((arrays[name] for name in _ID_KEYS if name in arrays), None)
     numbers = {name: array for name, array in arrays.items() if array.dtype.kind in "fiu"}
     usual = {*_GUESSES[modality]} & {*numbers}
     # of one utterance each: all are vectors, or matrices, of one width; or there are too many to be
@@ -199,6 +193,12 @@ def _read_npz(path: Path, modality: ModalityName, key: str | None, id_format: st
     names = [name for name in numbers if numbers[name].ndim >= 2 and name not in masks]
     each = len(names) > 2 and len({numbers[name].shape[-1] for name in names}) > 1
     key = _choose(path, names, key, modality, _TURNED if each else "")
+    if ids is None:  # of another name: the only array with a text of its own for each row
+        texts = [one for one in arrays.values() if one.dtype.kind in "US" and one.ndim == 1]
+        texts = [one for one in texts if len({*one.tolist()}) == len(one) == len(arrays[key])]
+        ids = texts[0] if len(texts) == 1 else None
+    if ids is not None and ids.dtype.kind == "S":  # bytes, which str() would show as b'…'
+        ids = np.char.decode(ids, "utf-8", "replace")
     values = _real_rows(path, arrays, key)
     return Rows(values, None if ids is None else [str(item) for item in ids], key=key)
 
