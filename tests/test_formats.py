@@ -119,6 +119,14 @@ def test_huggingface_takes_no_recording_of_another_version_of_the_same_size(tmp_
     assert {one[kind]["bytes"] for one in rows} <= kept
 
 
+def test_huggingface_says_what_to_do_with_shards_of_webdataset(tmp_path: Path) -> None:
+    shard = tmp_path / "000.tar"
+    shard.write_bytes(bytes(10_240))
+    for root in (shard, tmp_path):
+        with pytest.raises(SerError, match=r"no .parquet and no .arrow file.*unpacked .tar, as a"):
+            CORPORA["huggingface"].read(root)
+
+
 def test_huggingface_keeps_the_recordings_of_each_configuration(tmp_path: Path) -> None:
     """Folders with tables of one name: the recordings of one replaced those of the other."""
     sounds = {word: sound_bytes(word, "FLAC") for word in ("anger", "fear", "joy")}

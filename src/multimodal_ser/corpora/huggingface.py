@@ -27,6 +27,7 @@ from multimodal_ser.corpora.utterance import Corpus
 from multimodal_ser.errors import SerError
 
 _WORD = re.compile(r"[A-Za-z]+")
+_KINDS = (".parquet", ".arrow")
 _MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff": ".mp3"}
 
 
@@ -50,11 +51,12 @@ def read_huggingface(
     """
     root = Path(root)
     folder = root.parent if root.is_file() else root
-    files = [root] if root.is_file() else sorted(_files(root))
-    if not files:
+    files = sorted(_files(root)) if root.is_dir() else [root]
+    if not files or files[0].suffix not in _KINDS:
         raise SerError(
-            f"{root}: no .parquet and no .arrow file in it; give a data set's folder, or read one "
-            "with metadata.csv or metadata.jsonl as a table: ser manifest table"
+            f"{root}: no .parquet and no .arrow file{' in it' if root.is_dir() else ''}; give a "
+            "data set's folder, or read one with metadata.csv or metadata.jsonl, and an unpacked "
+            ".tar, as a table: ser manifest table"
         )
     # configurations of a data set have files of the same names, each in its folder
     named, out = Counter((_part(path), path.stem) for path in files), folder / audio_dir
@@ -73,7 +75,7 @@ def read_huggingface(
 def _files(root: Path) -> Iterator[Path]:
     # files that start with "cache-" are results of map and filter, not the data
     paths = [path for path in files_below(root) if not path.name.startswith("cache-")]
-    return (path for kind in (".parquet", ".arrow") for path in paths if path.suffix == kind)
+    return (path for kind in _KINDS for path in paths if path.suffix == kind)
 
 
 def _rows(path: Path, out: Path) -> Iterator[dict[str, Any]]:
