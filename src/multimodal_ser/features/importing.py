@@ -28,6 +28,7 @@ from multimodal_ser.features.store import FeatureHeader, feature_path, write_sto
 _log = logging.getLogger(__name__)
 # endings of recordings and features, which ids in users' files may have instead of the manifest's
 _ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".mp4", ".npy", ".npz", ".pt", ".csv")
+_LARGEST = 1e32  # a training adds up as many values as there are utterances, in float32
 _LEAST_FLOAT16 = 1e-6  # below, its steps of 6e-8 are large
 _FOLDERS = 3  # of a recording's path that distinguish files of one name
 # How far from the median a value may be, in times the distance within which nine in ten are. Means
@@ -360,10 +361,10 @@ def _matrix(source: Path, key: str, value: Any) -> Array:
             f"{source.name}: the row of {key!r} is not a vector [dim] or a matrix [tokens, dim] of "
             f"numbers: {error}"
         ) from error
-    if beyond := array[np.isinf(stored) & np.isfinite(array)].tolist():
+    if beyond := array[(np.abs(stored) > _LARGEST) & np.isfinite(array)].tolist():
         raise FeatureError(
-            f"{source.name}: the row of {key!r} has {beyond[0]:.4g}, beyond float32's "
-            f"{np.finfo(np.float32).max:.4g}; scale the features, or take their logarithm"
+            f"{source.name}: the row of {key!r} has {beyond[0]:.4g}; allowed: up to {_LARGEST:g}, "
+            "beyond which sums overflow in float32; scale the features, or take their logarithm"
         )
     return stored
 
