@@ -75,7 +75,7 @@ def check(
     clipped: float = 0.001,
     workers: int = 2,
 ) -> list[Finding]:
-    """Opens every recording of a manifest.
+    """Opens every recording of a manifest: findings in its order, then duplicates, copies, rates.
 
     Utterances without a recording (only words) are skipped.
 
@@ -85,9 +85,6 @@ def check(
         silence: peak in dB of full scale below which it is silent.
         clipped: share of samples at full scale above which it is clipped.
         workers: number of recordings opened at a time; it does not change the result.
-
-    Returns:
-        Findings in the order of the utterances, then duplicates, copies and sample rates.
 
     Raises:
         SerError: a limit is out of range.

@@ -107,10 +107,7 @@ def check_commas(where: str, cells: Cells, *columns: str | None) -> None:
 
 
 def read_words(path: Path, encoding: str | None = None) -> tuple[str, list[str]]:
-    """Reads a text file of unknown encoding.
-
-    Returns:
-        The text, and notes if the encoding is not plain UTF-8.
+    """Reads a text file of unknown encoding, with notes if that is not plain UTF-8.
 
     Raises:
         SerError: the bytes are not text, or several encodings are possible.

@@ -265,14 +265,11 @@ class Emotion2VecNet(nn.Module):
         return bias.to(self.feature_proj.weight.dtype)
 
     def forward(self, waves: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
-        """Encodes recordings, packed.
+        """Encodes recordings, packed: [frames of all recordings, dim] for each of `layers`.
 
         Args:
             waves: normalised recordings, each [samples] with at least 400 of them, on any device.
             layers: blocks to return, counted from 1.
-
-        Returns:
-            One tensor [frames of all recordings, dim] for each of `layers`.
         """
         counts = [frame_count(len(wave)) for wave in waves]
         x = self._packed_features(waves, counts)

@@ -34,14 +34,11 @@ def mel_filters(mels: int = N_MELS, n_fft: int = N_FFT) -> np.ndarray:
 
 
 def log_mel(wave: NDArray[np.float32], filters: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Computes the same as `encoders.whisper.log_mel_tensor`, without torch.
+    """Computes `encoders.whisper.log_mel_tensor` without torch: float32 [samples // 160, mels].
 
     Args:
         wave: at 16 kHz, [samples], more than 200.
         filters: float32 [201, mels], see `mel_filters`.
-
-    Returns:
-        Float32 [samples // 160, mels].
     """
     padded = np.pad(wave, N_FFT // 2, "reflect")  # torch.stft centres its frames in this way
     frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP][: len(wave) // HOP]

@@ -24,15 +24,12 @@ _Ints = NDArray[np.int64]
 
 
 def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> _Ints:
-    """Counts how often each class (row) was predicted as each class (column).
+    """Counts how often each class (row) was predicted as each class (column): [C, C].
 
     Args:
         truth: class ids, [N].
         predicted: class ids, [N].
         classes: the number of classes C, including those that do not occur.
-
-    Returns:
-        Counts, [C, C].
 
     Raises:
         SerError: lengths differ, or an id lies outside 0 … C-1.
@@ -110,13 +107,10 @@ def _total(values: Floats) -> Floats:
 
 
 def recalls(matrix: ArrayLike) -> Floats:
-    """Returns each class's recall; NaN for a class that is absent from the truth.
+    """Returns each class's recall, [..., C]; NaN for a class that is absent from the truth.
 
     Args:
         matrix: confusion counts, [..., C, C].
-
-    Returns:
-        Recalls in class order, [..., C].
 
     >>> recalls([[3, 1, 0], [0, 0, 0], [0, 0, 2]]).tolist()
     [0.75, nan, 1.0]

@@ -132,7 +132,7 @@ def run_all(
     device: str = CPU,
     on_run: Callable[[Path], None] = lambda folder: None,
 ) -> list[Path]:
-    """Makes every run that is not complete yet.
+    """Makes every run that is not complete yet; returns the run folders in the plans' order.
 
     On the CPU a run computes on one thread, so its result does not depend on how many runs are made
     at the same time: by default one per processor, or a single one on a GPU. On a Ray cluster,
@@ -140,9 +140,6 @@ def run_all(
     source fold learn from `source`, and `material` is then the target. Of several devices, as in
     ``cuda:0,cuda:1``, each takes its share of every batch when an encoder is fine-tuned; baselines
     are fitted on the CPU. `on_run` gets the folder of each run, also if it was already complete.
-
-    Returns:
-        The run folders, in the order of the plans.
 
     Raises:
         Exception: that of the first run that failed, after all others have been made.

@@ -43,7 +43,7 @@ def pool_frames(frames: Array, tokens: int) -> Array:
 
 
 def keep_tokens(frames: Array, modality: ModalityName, tokens: int, pool: Pool) -> Array:
-    """Reduces the frames of an utterance to at most `tokens` rows.
+    """Reduces an utterance's frames to at most `tokens` rows: float32 [min(T, tokens), D].
 
     Frames of sound are averaged over equal spans; word pieces stay as they are, and the last ones
     are cut off. A single token is the pooled vector that the original used: the mean, or the first
@@ -54,9 +54,6 @@ def keep_tokens(frames: Array, modality: ModalityName, tokens: int, pool: Pool) 
         modality: ``audio`` or ``text``.
         tokens: largest number of rows, 1 or more.
         pool: ``mean`` or ``first``; only used for a single token.
-
-    Returns:
-        Float32 array of shape [min(T, tokens), D].
 
     >>> keep_tokens(np.array([[1.0], [2.0], [6.0]]), "text", 2, "mean").tolist()
     [[1.0], [2.0]]

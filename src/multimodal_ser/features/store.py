@@ -212,10 +212,7 @@ class FeatureStore:
         return key in self._places
 
     def __getitem__(self, key: str) -> Array:
-        """Reads the features of one utterance.
-
-        Returns:
-            Float32 array of shape [tokens, dim].
+        """Reads the features of one utterance: float32 [tokens, dim].
 
         Raises:
             FeatureError: the id has no features; the message has the reason if it is known.

@@ -41,7 +41,7 @@ def write_files(
     *,
     name: str | None = None,
 ) -> list[Path]:
-    """Writes the timeline of a recording in several formats.
+    """Writes the timeline of a recording in several formats; returns the files, in their order.
 
     Args:
         timeline: from `analyze`.
@@ -49,9 +49,6 @@ def write_files(
         folder: output folder; created if it does not exist.
         formats: keys of `WRITERS`.
         name: of the files without ending; by default the recording's.
-
-    Returns:
-        The files, in the formats' order.
 
     Raises:
         SerError: a format is unknown, or the recording cannot be read any more.

@@ -103,15 +103,12 @@ class OfMeans:
 
 
 def sums_of(terms: ArrayLike, groups: ArrayLike, groups_total: int) -> Floats:
-    """Sums the outer products of the terms within each group, such as a speaker.
+    """Sums the terms' outer products within each group, such as a speaker: [G, 1 + D, 1 + D].
 
     Args:
         terms: of every utterance, [N, D].
         groups: group of each utterance, 0 … G-1, [N].
         groups_total: number of groups G.
-
-    Returns:
-        Sums, [G, 1 + D, 1 + D].
 
     >>> sums_of([[2.0], [3.0]], [0, 1], 2).tolist()
     [[[1.0, 2.0], [2.0, 4.0]], [[1.0, 3.0], [3.0, 9.0]]]

@@ -56,14 +56,11 @@ class DeviceShare:
 
 
 def run_on_devices(devices: Sequence[str], work: Callable[[DeviceShare, str], _Made]) -> _Made:
-    """Calls ``work(share, device)`` in a process for each device.
+    """Calls ``work(share, device)`` in a process for each device; returns what the first one does.
 
     Args:
         devices: all CPUs, or GPUs with their numbers.
         work: a function of a module, or a `partial` of one, since spawning pickles it.
-
-    Returns:
-        What `work` returned in the first process.
 
     Raises:
         SerError: the extra is missing, the devices are of different kinds, or a process failed.
