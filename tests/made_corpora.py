@@ -169,8 +169,7 @@ def make_cremad(
     for actor in sorted({name[:4] for name in chosen}):
         people.append([actor, 20 + int(actor) % 50, "Female", "Asian", "Not Hispanic"])
     _write_csv(root / "VideoDemographics.csv", people)
-    emotions = {f"cremad/{name}": name.split("_")[2] for name in chosen}
-    return Made(root, emotions)
+    return Made(root, {f"cremad/{name}": name.split("_")[2] for name in chosen})
 
 
 def _write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:

@@ -108,8 +108,7 @@ class Place:
         ]
         make_cremad(root / "cremad", names)
         make_meld(root / "meld", dialogues=2)
-        clips = sorted([*root.rglob("*.wav"), *root.rglob("*.mp4")])
-        for number, path in enumerate(clips):
+        for number, path in enumerate(sorted([*root.rglob("*.wav"), *root.rglob("*.mp4")])):
             write_sound(path, chr(200 + number), seconds=0.1)  # no two alike
 
     def run(self, line, *more):

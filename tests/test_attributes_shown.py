@@ -113,8 +113,7 @@ def test_no_value_lies_beyond_an_end_of_the_scale():
 
 def test_tables_of_predictions_have_a_column_an_attribute():
     found = Predictions(Felt().waves([SOUND[16_000:64_000]]))
-    frame = found.to_frame()
-    assert frame.loc[0, "arousal"] == pytest.approx(4.6, abs=0.05)
+    assert found.to_frame().loc[0, "arousal"] == pytest.approx(4.6, abs=0.05)
     assert "confidence" not in found._repr_html_()
     model = Felt()
     model.stream = lambda sources, batch_size: iter(found)

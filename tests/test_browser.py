@@ -234,8 +234,7 @@ def test_the_page_works_by_keyboard(page, sounds):
 
 def test_every_control_has_a_name_and_every_picture_words(page, sounds):
     analysed(page, sounds["talk"])
-    tree = page.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-    for node in tree:
+    for node in page.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]:
         role = node.get("role", {}).get("value")
         if not node.get("ignored") and role in ("button", "link", "slider", "image", "dialog"):
             assert node.get("name", {}).get("value"), node

@@ -43,8 +43,7 @@ def test_encodings_are_found_out_or_asked_for(tmp_path: Path, text: str, encodin
     if options:
         with pytest.raises(SerError, match=r"t\.csv:2: is no UTF-8.*--encoding"):
             CORPORA["table"].read(table)
-    corpus = CORPORA["table"].read(table, **options)
-    assert corpus.utterances[0].speaker == speaker
+    assert CORPORA["table"].read(table, **options).utterances[0].speaker == speaker
 
 
 def test_bytes_that_are_not_of_the_encoding_given_name_their_line(tmp_path: Path) -> None:

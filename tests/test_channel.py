@@ -155,8 +155,7 @@ def test_a_channel_is_removed_saved_and_read(model, file, tmp_path):
 
 @pytest.mark.usefixtures("all_is_speech")
 def test_channels_of_other_models_and_other_files_are_refused(model, tmp_path, tmp_path_factory):
-    channel = model.adapted(sounds(3)).channel
-    other = Channel(channel.shift, 3, "0" * 16, "another")
+    other = Channel(model.adapted(sounds(3)).channel.shift, 3, "0" * 16, "another")
     with pytest.raises(SerError, match="was estimated with another"):
         model.adapted(other)
     for text in ("", "{}", '{"kind": "channel", "shift": "AA=="}', '["x"]'):

@@ -185,8 +185,7 @@ def test_takes_of_the_same_sentence_are_not_copies() -> None:
 
 def test_a_clip_that_lasts_longer_than_its_table_says(tmp_path: Path) -> None:
     paths = [write_sound(tmp_path / f"{n}.wav", str(n), seconds=s) for n, s in ((0, 9.0), (1, 3.4))]
-    rows = [row(path, extra={"duration": 3.5}) for path in paths]
-    (finding,) = check(rows)
+    (finding,) = check([row(path, extra={"duration": 3.5}) for path in paths])
     assert (finding.id, finding.problem) == ("t/0", "duration")
     assert finding.detail == "9.0 s, where the table says 3.5 s"
 

@@ -246,8 +246,7 @@ def runs(features, tmp_path_factory):
 
 @pytest.mark.parametrize("model", ["concat", "svm"])
 def test_explanations_find_the_features_that_predict_the_class(features, runs, model):
-    folder = next(runs.glob(f"{model}-0-*"))
-    found = explain(folder, features, class_set("common4"))
+    found = explain(next(runs.glob(f"{model}-0-*")), features, class_set("common4"))
     for what in ("hidden", "another's"):
         assert found.modalities["audio"][what] > 0.3
         assert abs(found.modalities["text"][what]) < found.modalities["audio"][what] / 4

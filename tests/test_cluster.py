@@ -195,8 +195,7 @@ def test_either_engine_resumes_the_others_extraction(cluster, tmp_path, corpus):
     whole = extract(corpus, FakeEncoder(), tmp_path / "a", chunk=3)
     with pytest.raises(KeyboardInterrupt):
         extract(corpus, Stops(4), tmp_path / "b", chunk=3, threads=1)
-    parts = tmp_path / "b" / "made" / ".fake.parts"
-    made = sorted(parts.glob("0*.safetensors"))
+    made = sorted((tmp_path / "b" / "made" / ".fake.parts").glob("0*.safetensors"))
     assert len(made) >= 2
     rows = [corpus[3 * int(part.stem) + place] for part in made for place in range(3)]
     rows = [row for row in rows if row.id not in whole.failures]

@@ -98,9 +98,8 @@ def test_an_utterance_of_no_dialogue_is_encoded_like_the_first_of_one(minilm):
 
 def test_only_the_own_words_become_tokens_and_depend_on_the_context(minilm):
     rows = dialogue()
-    plain = minilm([row.text for row in rows])
     shown = minilm([row.text for row in in_context(rows, 2)])
-    for one, other in zip(plain, shown, strict=True):
+    for one, other in zip(minilm([row.text for row in rows]), shown, strict=True):
         assert len(other) == len(one) - 2  # without the marks of a sentence's ends
     other = [replace(rows[0], text="I baked a cake."), *rows[1:]]
     changed = minilm([row.text for row in in_context(other, 2)])

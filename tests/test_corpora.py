@@ -83,8 +83,7 @@ def test_reads_its_official_layout(name: str, tmp_path: Path) -> None:
     assert {row.id: row.emotion for row in corpus.utterances} == built.emotions
     ids = [row.id for row in corpus.utterances]
     assert ids == sorted(set(ids))
-    said = [line for line in corpus.left_out if not line.startswith(NOTE)]
-    assert said == []
+    assert [line for line in corpus.left_out if not line.startswith(NOTE)] == []
     assert name in GENERAL_READERS or corpus.left_out == []
     for row in corpus.utterances:
         assert row.id.startswith(f"{row.corpus}/")
@@ -128,8 +127,7 @@ def test_reads_it_alike_after_windows_and_macos(name: str, tmp_path: Path) -> No
     corpus, built = made(name, tmp_path)
     for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
         marked(path)
-    again = CORPORA[name].read(built.root, **OPTIONS.get(name, {}))
-    assert again == corpus
+    assert CORPORA[name].read(built.root, **OPTIONS.get(name, {})) == corpus
 
 
 CONVERTED = ("msp-podcast", "msp-improv", "emozionalmente", "kaldi")
@@ -277,8 +275,7 @@ def test_summary_counts_by_word_class_split_speaker_and_reason(tmp_path: Path) -
     made_corpora.make_meld(tmp_path, dialogues=1)
     (tmp_path / "train_splits" / "dia0_utt0.mp4").unlink()
     shutil.rmtree(tmp_path / "dev_splits_complete")
-    corpus = CORPORA["meld"].read(tmp_path)
-    rows = summarise_corpus(corpus, CLASS_SETS["meld4"])
+    rows = summarise_corpus(CORPORA["meld"].read(tmp_path), CLASS_SETS["meld4"])
     assert rows[0] == CorpusRow("all", "utterances", 20)
     for expected in (
         CorpusRow("emotion", "anger", 2),

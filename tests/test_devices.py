@@ -74,8 +74,7 @@ def test_a_gpu_trains_to_the_scores_of_the_processor(material, planned, method):
         rows = labelled.to(device)
         adaptation = None
         if method:
-            config = AdaptConfig(method=method)
-            adaptation = AlignmentTarget(config, rows.unlabelled())
+            adaptation = AlignmentTarget(AdaptConfig(method=method), rows.unlabelled())
         torch.manual_seed(0)
         model = Ensemble(MODELS["cross_attention"], RunContext(material, None, None).dims, NETWORK)
         schedule = TrainConfig(epochs=20, batch_size=16)

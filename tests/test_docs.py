@@ -223,8 +223,7 @@ def test_what_is_installed_exists():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]
-    texts = [*PAGES, "Dockerfile", "docs/design.md"]
-    for page in texts:
+    for page in [*PAGES, "Dockerfile", "docs/design.md"]:
         text = (ROOT / page).read_text(encoding="utf-8")
         for line in re.findall(r"pip install[^\n`]*", text):
             for named in re.findall(r"\[([\w,-]+)\]", line):

@@ -47,10 +47,9 @@ def test_letters_that_the_usual_font_lacks_are_drawn_in_one_that_has_them(
     assert found or "pictures show boxes in place of 龘: no installed font" in caplog.text
     png(drawn("a龘"), "made")
     assert caplog.text.count("boxes") <= 1  # said once
-    own = made_font(tmp_path / "made.ttf")
     entries = [*font_manager.fontManager.ttflist]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", entries[:])
-    font_manager.fontManager.addfont(own)
+    font_manager.fontManager.addfont(made_font(tmp_path / "made.ttf"))
     drawing._fonts_with.cache_clear()
     caplog.clear()
     families, unknown = drawing._fonts_with(frozenset([ord(_GLYPH)]))

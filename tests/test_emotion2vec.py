@@ -127,8 +127,7 @@ def test_a_recording_of_the_window_length_is_encoded_at_once(encoder, monkeypatc
 
 
 def test_alibi(encoder):
-    wanted = [2.0**-k for k in (1, 2, 3, 4, 5, 6, 7, 8)]
-    assert alibi_slopes(8).tolist() == wanted
+    assert alibi_slopes(8).tolist() == [2.0**-k for k in (1, 2, 3, 4, 5, 6, 7, 8)]
     assert alibi_slopes(12)[8:].tolist() == pytest.approx([2.0**-k for k in (0.5, 1.5, 2.5, 3.5)])
     bias = encoder.network.bias(5)
     assert bias.shape == (4, 15, 15)
@@ -146,8 +145,7 @@ def test_classes(folder, encoder, tmp_path):
         assert list(row) == list(encoder.labels)
         assert sum(row.values()) == pytest.approx(1)
     tokens = ["生气/angry", "unuse_0", "开心/happy", "中立/neutral", "unuse_1", "<unk>"]
-    masked = load_encoder(PLUS, made.folder(tmp_path, tokens=tokens))
-    rows = masked.classify(waves)
+    rows = load_encoder(PLUS, made.folder(tmp_path, tokens=tokens)).classify(waves)
     assert [list(row) for row in rows] == 2 * [["angry", "happy", "neutral", "unknown"]]
     assert [sum(row.values()) for row in rows] == pytest.approx([1, 1])
     (tmp_path / "tokens.txt").write_text("a\nb\n")

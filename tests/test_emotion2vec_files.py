@@ -58,10 +58,9 @@ def test_checkpoints_of_every_kind(wrap, folder, encoder, tmp_path):
 
 def test_conversion(tmp_path):
     tokens = [*made.NINE[:4], "unuse_0"]
-    state = extras(made.checkpoint(classes=5))
     source = tmp_path / "source"
     source.mkdir()
-    torch.save({"model": state}, source / "model.pt")
+    torch.save({"model": extras(made.checkpoint(classes=5))}, source / "model.pt")
     (source / "tokens.txt").write_text("\n".join(tokens), encoding="utf-8")
     file = convert_weights(source, tmp_path / "out")
     assert [path.name for path in file.parent.iterdir()] == ["model.safetensors"]

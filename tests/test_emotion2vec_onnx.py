@@ -23,9 +23,8 @@ def session(file):
 
 @pytest.mark.slow
 def test_any_batch_and_length(tmp_path):
-    make = session(tmp_path / "model.onnx")
     encoder = load_encoder(PLUS, made.folder(tmp_path, tokens=TOKENS))
-    exported = make(encoder)
+    exported = session(tmp_path / "model.onnx")(encoder)
     about = exported.get_modelmeta().custom_metadata_map
     assert about["labels"] == "angry,happy,neutral,unknown"
     assert about["weights"] == encoder.info.weights
@@ -42,9 +41,8 @@ def test_any_batch_and_length(tmp_path):
 
 @pytest.mark.slow
 def test_without_a_head(tmp_path):
-    make = session(tmp_path / "model.onnx")
     encoder = load_encoder("emotion2vec-base", made.folder(tmp_path, "emotion2vec-base"))
-    outputs = make(encoder).get_outputs()
+    outputs = session(tmp_path / "model.onnx")(encoder).get_outputs()
     assert [output.name for output in outputs] == ["frames"]
 
 

@@ -46,8 +46,7 @@ def test_contract(name, root):
     info = encoder.info
     assert (info.name, info.modality) == (name, ENCODERS[name].modality)
     # No training is known of a folder's weights, whatever name they are loaded under.
-    known = published(name).corpora
-    assert info.exposure.keys() == known.keys()
+    assert info.exposure.keys() == published(name).corpora.keys()
     if name != "egemaps":
         worst = "labels" if name.startswith("emotion2vec-plus") else "unknown"
         assert {info.exposure[corpus].saw for corpus in DECLARED_CORPORA} == {worst}

@@ -194,9 +194,8 @@ def test_a_loaded_model_answers_what_the_predictions_say(material, split, made):
         rows = rows_of(folder)
         assert {row["part"] for row in rows} == {"validation", "test"}
         assert {r["id"] for r in rows if r["part"] == "test"} == set(split.folds[0].test)
-        model = load_model(folder / "model.safetensors")
         asked = material.examples.take([place[row["id"]] for row in rows])
-        shares = predict(model, asked).softmax(1).numpy()
+        shares = predict(load_model(folder / "model.safetensors"), asked).softmax(1).numpy()
         stated = [[float(row[f"p_{name}"]) for name in material.labels.classes] for row in rows]
         tested = [row["part"] == "test" for row in rows]
         stated = np.array(stated)
@@ -212,8 +211,7 @@ def test_a_loaded_model_answers_what_the_predictions_say(material, split, made):
 def test_scores_are_those_of_the_predictions(material, made):
     classes = list(material.labels.classes)
     for folder in made:
-        stated = json.loads((folder / "metrics.json").read_text())
-        for part, scores in stated.items():
+        for part, scores in json.loads((folder / "metrics.json").read_text()).items():
             rows = [row for row in rows_of(folder) if row["part"] == part]
             truth = [classes.index(row["label"]) for row in rows]
             answer = [np.argmax([float(row[f"p_{name}"]) for name in classes]) for row in rows]

@@ -241,8 +241,7 @@ def test_a_head_on_features(kind, weights, tmp_path):
 
 @pytest.mark.slow
 def test_emotion2vec(tmp_path):
-    folder = made_emotion2vec.folder(tmp_path)
-    model = load("emotion2vec-plus-base", weights=folder)
+    model = load("emotion2vec-plus-base", weights=made_emotion2vec.folder(tmp_path))
     again = load(export(model, tmp_path / "model.onnx").file)
     assert (again.name, again.labels) == (model.name, model.labels)
     assert "EmoBox" in again.card

@@ -27,8 +27,7 @@ from multimodal_ser.features import FeatureStore
 
 
 def test_every_claim_is_whole_and_has_a_source():
-    known = [one.name for one in claims() if one.name]
-    assert sorted(known) == sorted(ENCODERS)
+    assert sorted(one.name for one in claims() if one.name) == sorted(ENCODERS)
     hubs = [one.hub for one in claims() if one.hub]
     assert len(set(hubs)) == len(hubs)
     for one in claims():

@@ -104,8 +104,7 @@ def test_failures_are_listed_and_the_rest_is_kept(tmp_path):
     soundfile.write(rows[4].audio, np.ones(777) * 0.1, 16_000)  # the encoder fails on it
     rows[5] = replace(rows[5], audio=None)
     rows[6] = replace(rows[6], start=5.0, end=6.0)
-    encoder = FakeEncoder()
-    result = extract(rows, encoder, tmp_path / "out", chunk=4)
+    result = extract(rows, FakeEncoder(), tmp_path / "out", chunk=4)
     store = FeatureStore.open(result.path)
     assert list(result.failures) == [rows[i].id for i in (1, 2, 4, 5, 6)]
     assert "01.wav" in result.failures["made/01"]
@@ -124,8 +123,7 @@ def test_nan_from_an_encoder_is_a_failure_and_overflow_ends_the_run(tmp_path):
             return super().encode(item) * (self.value if len(item) == 1600 else 1)
 
     rows = made_corpus(tmp_path / "wav", 4)
-    result = extract(rows, Broken(), tmp_path / "a")
-    assert list(result.failures) == ["made/00"]
+    assert list(extract(rows, Broken(), tmp_path / "a").failures) == ["made/00"]
     Broken.value = 1e7
     with pytest.raises(FeatureError, match="--dtype float32"):
         extract(rows, Broken(), tmp_path / "b")

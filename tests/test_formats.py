@@ -111,8 +111,7 @@ def test_huggingface_takes_no_recording_of_another_version_of_the_same_size(tmp_
     kind = next(name for name, cell in rows[0].items() if isinstance(cell, dict))
     for one in rows:
         one[kind]["bytes"] = one[kind]["bytes"][:-1] + b"\x7f"
-    changed = pyarrow.Table.from_pylist(rows, table.schema)
-    pyarrow.parquet.write_table(changed, path)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, table.schema), path)
     kept = {
         Path(str(one.audio)).read_bytes() for one in CORPORA["huggingface"].read(root).utterances
     }

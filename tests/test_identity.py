@@ -105,8 +105,7 @@ def the_weights(bench):
 
 
 def the_split(bench):
-    made = make_split(bench.rows, "speaker", folds=2)
-    write_split(made, bench.root / "split.json")
+    write_split(make_split(bench.rows, "speaker", folds=2), bench.root / "split.json")
     bench.split = str(bench.root / "split.json")
 
 

@@ -132,8 +132,7 @@ def test_generators_and_columns_are_read_lazily(predictor):
             np.testing.assert_allclose(one.probabilities, want, atol=1e-5)
     assert column.asked == 5
     endless = ({"array": tone(0.1), "sampling_rate": RATE} for _ in iter(int, 1))
-    answers = predictor.stream(endless, batch_size=2)
-    assert next(answers).labels == predictor.labels
+    assert next(predictor.stream(endless, batch_size=2)).labels == predictor.labels
 
 
 def test_results_have_a_short_repr(predictor):

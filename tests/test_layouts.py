@@ -107,8 +107,7 @@ def test_resd_keeps_dialogues_and_writes_sound_once(tmp_path: Path) -> None:
 
 
 def test_official_parts_without_dev_hold_whole_groups_out_of_train(tmp_path: Path) -> None:
-    rows = read("resd", tmp_path).utterances
-    (fold,) = make_split(rows, "official").folds
+    (fold,) = make_split(read("resd", tmp_path).utterances, "official").folds
     assert {key.split("/")[1] for key in fold.test} == {"test"}
     assert fold.validation
     assert {key.split("/")[1] for key in (*fold.train, *fold.validation)} == {"train"}

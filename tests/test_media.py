@@ -55,8 +55,7 @@ def test_sound_is_as_long_as_ffmpeg_decodes_it(kind, codec, rate):
     data, wanted = media(kind, codec, rate)
     samples = read_audio(data)
     assert len(samples) / SAMPLE_RATE == pytest.approx(ffmpeg_seconds(data)[0], abs=NEAR)
-    blocks = np.concatenate(list(read_blocks(data)))
-    np.testing.assert_array_equal(blocks, samples)
+    np.testing.assert_array_equal(np.concatenate(list(read_blocks(data))), samples)
     # Without a container's word on it, an encoder's delay (up to 0.1 s) is part of the sound.
     assert tones_begin(samples)[1] == pytest.approx(wanted[1], abs=0.1)
 

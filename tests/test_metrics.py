@@ -106,9 +106,8 @@ def test_ece_by_hand():
 def test_ece_is_small_for_a_calibrated_and_large_for_an_overconfident_model():
     rng = np.random.default_rng(3)
     top = rng.uniform(0.5, 1, size=20_000)
-    probabilities = np.stack([top, 1 - top], axis=1)
     truth = (rng.random(20_000) > top).astype(int)
-    assert metrics.ece(probabilities, truth) < 0.02
+    assert metrics.ece(np.stack([top, 1 - top], axis=1), truth) < 0.02
     assert metrics.ece(np.eye(2)[np.zeros(20_000, dtype=int)], truth) == pytest.approx(truth.mean())
 
 

@@ -52,8 +52,7 @@ def test_the_content_of_padding_changes_nothing(name):
         batch[tokens] = torch.where(batch[mask][..., None], batch[tokens], garbage)
         batch[tokens] = F.pad(batch[tokens], (0, 0, 0, 3), value=7.0)
         batch[mask] = F.pad(batch[mask], (0, 3), value=False)
-    after = ask(model, batch)
-    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ask(model, batch), before, rtol=1e-4, atol=1e-5)
 
 
 @every_model
@@ -222,9 +221,8 @@ def test_what_is_hidden_is_hidden_from_every_path(name):
         logits.append(model.each(text + more * torch.randn(text.shape[2]), *rest).logits)
         assert seen[0][1].equal(seen[-1][1])
     hidden = ~seen[0][1].any(1)
-    same = (logits[0][0] == logits[1][0]).all(1)
     assert 0 < hidden.sum() < hidden.numel()
-    assert same.equal(hidden)
+    assert (logits[0][0] == logits[1][0]).all(1).equal(hidden)
 
 
 def test_features_are_hidden_from_all_tokens_of_an_item_and_their_mean_stays():
@@ -330,8 +328,7 @@ def test_a_learned_sum_of_layers_finds_the_informative_layer():
     model = Ensemble(MODELS["audio"], Dims(0, 12, 2, audio_layers=3), config)
     assert model.layer_weights() == {"audio": [0.3333, 0.3333, 0.3333]}
     schedule = TrainConfig(epochs=3, batch_size=20, least_steps=60, refit=False)
-    fitted = fit(model, examples, examples, schedule, 0).model
-    weights = fitted.layer_weights()["audio"]
+    weights = fit(model, examples, examples, schedule, 0).model.layer_weights()["audio"]
     assert sum(weights) == pytest.approx(1, abs=1e-3)
     assert weights[1] == max(weights) > 0.35
     alone = Ensemble(MODELS["audio"], Dims(0, 12, 2, audio_layers=3), ModelConfig(members=1))

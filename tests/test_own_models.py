@@ -350,8 +350,7 @@ def test_runs_of_changed_code_are_made_again(tmp_path, monkeypatch, material, ca
         (tmp_path / "my_own.py").write_text(documented().replace("words, sound", order))
         module = importlib.import_module("my_own")
         monkeypatch.setitem(MODELS, "recurrent", importlib.reload(module).Recurrent)
-        experiment = asked.plan(material, split)
-        running.make_experiment(experiment, tmp_path / "runs", jobs=1)
+        running.make_experiment(asked.plan(material, split), tmp_path / "runs", jobs=1)
         found.append({path.name for path in (tmp_path / "runs").glob("*-*0-*")})
     assert {name.split("-")[0] for name in found[0] & found[1]} == {"linear"}
     assert [len(names) for names in found] == [4, 4]

@@ -142,8 +142,7 @@ def test_the_ablation_scores_a_part_that_picked_nothing(place):
 
 @pytest.mark.parametrize("method", ["dann", "mmd", "coral"])
 def test_domain_adaptation(place, method):
-    line = paper.ADAPTATION.replace("dann", method)
-    assert place.run(line, *paper.SMALL) == 0
+    assert place.run(paper.ADAPTATION.replace("dann", method), *paper.SMALL) == 0
     found = place.results(f"results_da_{method}.json")
     assert set(found["systems"]) == {
         "none", "standardize", method, "linear", "linear, standardize",

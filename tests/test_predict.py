@@ -94,8 +94,7 @@ def test_a_list_equals_its_singles(kind, request, tmp_path):
 def test_attributes_are_told_on_their_own_scale(weights, tmp_path):
     names = ClassNames("arousal,valence", ("arousal", "valence"), "", "attributes", (1.0, 5.0))
     folder = made_run(tmp_path / "run", weights["root"], labels=names)
-    model = load(folder, weights=weights)
-    (found,) = model.waves([noise(1.0)])
+    (found,) = load(folder, weights=weights).waves([noise(1.0)])
     arousal, valence = found.probabilities.clip(0, 1)  # the untrained head is off the scale
     assert found.attributes == {
         "arousal": pytest.approx(1 + 4 * arousal), "valence": pytest.approx(1 + 4 * valence)
@@ -199,8 +198,7 @@ def test_invalid_arguments_are_refused(tuned):
 
 
 def test_uncertain_below_the_threshold(tmp_path):
-    path = made_tuned(tmp_path / "careful.safetensors", threshold=0.999)
-    model = load(path)
+    model = load(made_tuned(tmp_path / "careful.safetensors", threshold=0.999))
     assert model.name == "careful"
     item = model((noise(0.5), 16_000))
     assert item.label == "uncertain"

@@ -89,9 +89,8 @@ def test_models_without_their_modality_are_left_out(tmp_path):
 def test_an_ablation_runs_on_tokens_and_on_means(two, tmp_path):
     material, split = two[0]
     one = replace(split, folds=split.folds[:1])
-    folders = make(protocols.Ablation(**SETTINGS).plan(material, one), tmp_path)
     found = {}
-    for folder in folders:
+    for folder in make(protocols.Ablation(**SETTINGS).plan(material, one), tmp_path):
         config = config_of(folder)
         if config["model"] == "cross_attention":
             found[config["features"]["audio"]["tokens"]] = shares_of(folder)

@@ -80,8 +80,7 @@ def test_source_and_target_are_not_exchanged(made):
 
 
 def test_separated_corpora_are_recognised():
-    draw = np.random.default_rng(0)
-    rows = draw.normal(size=(60, 5))
+    rows = np.random.default_rng(0).normal(size=(60, 5))
     target = np.arange(60) % 2 == 0
     assert told_apart(rows + 5 * target[:, None], target) > 0.95
     assert 0.2 < told_apart(rows, target) < 0.8

@@ -93,8 +93,7 @@ def test_runs_that_do_not_fit_together_are_refused(tmp_path, model, fold, settin
 
 
 def test_a_class_without_a_test_row_keeps_all_names_in_place(tmp_path):
-    folder = write_run(tmp_path, "linear", 0, 0)
-    path = folder / "predictions.csv"
+    path = write_run(tmp_path, "linear", 0, 0) / "predictions.csv"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if ",test,00,joy," not in line))
     summary = summarise(tmp_path)

@@ -218,8 +218,7 @@ def test_openapi_names_routes_and_bodies():
 
 
 def test_openapi_describes_every_refusal_as_it_is(tmp_path):
-    settings = Settings(jobs=tmp_path)
-    paths = ask("GET", "/openapi.json", settings).json()["paths"]
+    paths = ask("GET", "/openapi.json", Settings(jobs=tmp_path)).json()["paths"]
     refused = {
         (path, status): answer["content"]["application/json"]["schema"]
         for path, methods in paths.items()
@@ -244,8 +243,7 @@ def test_refuses_what_is_too_large_stated_or_not():
     refusal(stated, 413, "too_large", "0.01 MB")
     hidden = ask("POST", "/v1/predict", small, content=without_length(), headers=WAV_TYPE)
     refusal(hidden, 413, "too_large")
-    form = ask("POST", "/v1/predict", small, files={"file": WAV})
-    refusal(form, 413, "too_large")
+    refusal(ask("POST", "/v1/predict", small, files={"file": WAV}), 413, "too_large")
 
 
 def test_stops_reading_where_the_limit_is():

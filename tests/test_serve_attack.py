@@ -113,9 +113,8 @@ def test_announced_bodies_that_never_arrive():
 
 
 def test_the_slowest_sender_is_dropped_first():
-    settings = Settings(max_uploads=2)
     head = HALF + f"Content-Length: {len(CLIP)}\r\n\r\n".encode()
-    app = create_app(MadePredictor(), settings)
+    app = create_app(MadePredictor(), Settings(max_uploads=2))
     with serving(app) as address, connections(address, 2, head) as (slow, slower):
         slow.sendall(CLIP[:50_000])
         until(lambda: httpx.get(f"{address}/health", timeout=60).json()["requests"] == 2)
@@ -130,17 +129,15 @@ def test_the_slowest_sender_is_dropped_first():
 
 
 def test_bodies_on_their_way_do_not_fill_the_memory():
-    settings = Settings(max_mb=0.1)
     head = HALF + b"Content-Length: 90001\r\n\r\n" + bytes(90_000)
-    app = create_app(MadePredictor(), settings)
+    app = create_app(MadePredictor(), Settings(max_mb=0.1))
     with serving(app) as address, connections(address, 12, head) as clients:
         until(lambda: sum(map(is_closed, clients)) >= 3)
         assert httpx.get(f"{address}/health", timeout=60).json()["requests"] <= 9
 
 
 def test_a_header_has_its_time():
-    settings = Settings(header_seconds=0.5)
-    with serving(create_app(MadePredictor(), settings)) as address:
+    with serving(create_app(MadePredictor(), Settings(header_seconds=0.5))) as address:
         with connections(address, 3, b"") as (silent, half, trickling):
             half.sendall(HALF)
             until(lambda: trickled(trickling))
@@ -165,9 +162,8 @@ def trickled(client):
 
 
 def test_a_client_that_does_not_read_is_closed():
-    settings = Settings(header_seconds=0.5)
     asked = b"GET /static/page.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2_000
-    app = create_app(MadePredictor(), settings)
+    app = create_app(MadePredictor(), Settings(header_seconds=0.5))
     with serving(app) as address, connections(address, 1, b"") as (client,):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.settimeout(1)

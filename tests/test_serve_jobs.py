@@ -54,8 +54,7 @@ def test_a_job_is_done_and_fetched_in_the_commands_formats(tmp_path):
             key: want[key] for key in ("segments", "track")
         }
         assert " --> " in http.get(f"/v1/jobs/{job}/result?format=srt").text
-        refused = http.get(f"/v1/jobs/{job}/result?format=csv")
-        assert refused.status_code == 422
+        assert http.get(f"/v1/jobs/{job}/result?format=csv").status_code == 422
         kept = {file.name for file in (tmp_path / "jobs" / job).iterdir()}
         assert kept == {STATE, "timeline.json", "timeline.srt", "timeline.html"}  # no sound
         assert http.delete(f"/v1/jobs/{job}").status_code == 204

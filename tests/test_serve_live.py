@@ -78,8 +78,7 @@ def test_16_bits_at_another_rate_in_stereo(served):
     address, _ = served
     loud = np.repeat(SOUND, 3) * 32_767
     pair = np.stack([loud, loud], 1).astype("<i2")
-    begin = {"rate": 48_000, "format": "s16", "channels": 2}
-    last = heard(address, pair, begin)[-1]
+    last = heard(address, pair, {"rate": 48_000, "format": "s16", "channels": 2})[-1]
     assert [s["label"] for s in last["segments"]] == ["disgust", "happiness", "sadness"]
 
 

@@ -75,8 +75,7 @@ def test_too_many_at_a_time():
             return await asyncio.gather(*jobs)
 
     answers = asyncio.run(all_of_them())
-    codes = sorted(one.status_code for one in answers)
-    assert codes == [200] * 4 + [429] * 6
+    assert sorted(one.status_code for one in answers) == [200] * 4 + [429] * 6
     refused = next(one for one in answers if one.status_code == 429)
     refusal(refused, 429, "too_many_requests", "allowed: 4")
     assert refused.headers["retry-after"] == "1"

@@ -54,8 +54,7 @@ def test_runs_are_better_explained_and_told_and_do_not_predict(tmp_path, capsys)
     scores = {}
     for name, more in {"as-is": [], "own": ["--standardize-speakers"]}.items():
         assert main(["train", *line, "--out", str(tmp_path / name), *more]) == 0
-        out = capsys.readouterr().out
-        assert ("standardised by speaker" in out) is bool(more)
+        assert ("standardised by speaker" in capsys.readouterr().out) is bool(more)
         runs = [path.parent for path in (tmp_path / name).glob("**/config.json")]
         found = [read_predictions(run / PREDICTIONS, FOUR, "test") for run in runs]
         scores[name] = np.mean([(one.probabilities.argmax(1) == one.truth).mean() for one in found])

@@ -77,8 +77,7 @@ def test_network_equals_the_one_of_its_package(monkeypatch):
 
 def test_several_recordings_at_once_are_heard_as_each_alone():
     sounds = np.random.default_rng(0).standard_normal((3, 20, FRAME)).astype("f4")
-    together = VadNetwork(3)(sounds)
-    for row, sound in zip(together, sounds, strict=True):
+    for row, sound in zip(VadNetwork(3)(sounds), sounds, strict=True):
         np.testing.assert_allclose(VadNetwork()(sound[None])[0], row, atol=1e-5)
 
 
@@ -139,8 +138,7 @@ def test_silence_around_and_inside_changes_next_to_nothing(clips, kind):
         around = np.concatenate([kind(2.0), clip, kind(1.7)])
         assert likeness(canonical(around), canonical(clip)) > 0.98
         assert len(canonical(around)) < len(clip) + 0.4 * RATE
-    both = np.concatenate([clips[0], kind(3.0), clips[1]])
-    heard = canonical(both)
+    heard = canonical(np.concatenate([clips[0], kind(3.0), clips[1]]))
     assert len(heard) < len(clips[0]) + len(clips[1]) + 0.4 * RATE
     for clip in clips[:2]:
         assert likeness(heard, canonical(clip)) > 0.5  # each is there, as loud as half of it

@@ -235,8 +235,7 @@ def test_an_identical_recording_on_both_sides_is_an_error():
 
 
 def test_a_speaker_of_the_same_name_in_another_corpus_is_another():
-    rows = made_rows(24, 3) + made_rows(24, 3, corpus="yours")
-    split = make_split(rows, "speaker")
+    split = make_split(made_rows(24, 3) + made_rows(24, 3, corpus="yours"), "speaker")
     assert {fold.name for fold in split.folds} == {
         f"speaker={corpus}/s{n}" for corpus in ("mine", "yours") for n in range(3)
     }

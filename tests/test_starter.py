@@ -77,8 +77,7 @@ def test_it_predicts_genuine_recordings_from_the_command_line(tmp_path):
 @needs_data
 def test_loudness_does_not_change_its_prediction():
     wave = read_audio(next((SHARED / "emodb/wav").glob("*.flac")))
-    predictor = multimodal_ser.load()
-    loud, soft = predictor.waves([wave, wave * np.float32(0.05)])
+    loud, soft = multimodal_ser.load().waves([wave, wave * np.float32(0.05)])
     np.testing.assert_allclose(loud.probabilities, soft.probabilities, atol=1e-3)
 
 

@@ -170,8 +170,7 @@ def voted(count=96, raters=4):
 @pytest.fixture(scope="module")
 def votes_folder(tmp_path_factory):
     plain, rows = voted()
-    root = tmp_path_factory.mktemp("votes")
-    folder = made_folder(root, plain, ("audio",), skill=1.0)
+    folder = made_folder(tmp_path_factory.mktemp("votes"), plain, ("audio",), skill=1.0)
     write_manifest(rows, folder / "manifest.jsonl")
     return folder
 

@@ -42,8 +42,7 @@ def test_the_energy_gate_finds_what_is_loud():
 
 @pytest.mark.parametrize("level", [0.0002, 0.002, 0.02])
 def test_the_energy_gate_follows_the_noise(level):
-    sound = recording(3.0, (2.0, "anger"), 3.0, level=level)
-    (start, end), *more = stretches(sound)
+    (start, end), *more = stretches(recording(3.0, (2.0, "anger"), 3.0, level=level))
     assert not more
     assert (start, end) == pytest.approx((3.0, 5.0), abs=0.25)
 
@@ -74,8 +73,7 @@ def test_speech_without_a_pause_before_or_after():
 
 
 def test_the_noise_floor_is_the_least_mean_of_five_frames():
-    rng = np.random.default_rng(0)
-    power = 10 ** rng.uniform(-7, -3, 700)
+    power = 10 ** np.random.default_rng(0).uniform(-7, -3, 700)
     power[100:110] = 0
     frames = np.sqrt(power)[:, None] * np.tile([1.0, -1.0], 256)
     gate = EnergyGate()
@@ -171,8 +169,7 @@ def test_smoothing_is_the_two_sided_kernel():
 
 def test_a_blip_is_smoothed_away():
     rows = np.array([[0.9, 0.1]] * 3 + [[0.4, 0.6]] + [[0.9, 0.1]] * 3)
-    windows = [(k, k + 3.0) for k in range(7)]
-    stretch = SpokenStretch(0.0, 9.0, windows, rows)
+    stretch = SpokenStretch(0.0, 9.0, [(k, k + 3.0) for k in range(7)], rows)
     labels = [
         [s.label for s in stretch.segments("ab", stretch.smoothed(constant), 0.0)]
         for constant in (0, 1)

@@ -50,8 +50,7 @@ def test_what_channels_hold(sound, wanted):
     assert kind(sound) == wanted
     if wanted != "one":
         assert kind(sound[:, ::-1]) == wanted
-    at_other_rate = np.repeat(sound, 3, axis=0)
-    assert kind(at_other_rate, 48_000) == wanted
+    assert kind(np.repeat(sound, 3, axis=0), 48_000) == wanted
 
 
 def test_who_says_little_in_a_long_recording_is_heard():
@@ -164,8 +163,7 @@ def test_blocks_of_channels_are_those_of_each_alone(tmp_path):
     long = np.tile(CALL, (5, 1))
     for rate in (RATE, 44_100):
         soundfile.write(tmp_path / "x.wav", long, rate)
-        parts = list(read_blocks(tmp_path / "x.wav", mixed=False))
-        whole = np.concatenate(parts)
+        whole = np.concatenate(list(read_blocks(tmp_path / "x.wav", mixed=False)))
         soundfile.write(tmp_path / "y.wav", long[:, 1], rate)
         np.testing.assert_array_equal(
             whole[:, 1], np.concatenate(list(read_blocks(tmp_path / "y.wav")))

@@ -173,8 +173,7 @@ def test_without_a_microphone(monkeypatch):
 
 
 def test_long_speech_is_cut_at_its_quietest():
-    rng = np.random.default_rng(0)
-    sound = rng.standard_normal(70 * RATE).astype("f4")
+    sound = np.random.default_rng(0).standard_normal(70 * RATE).astype("f4")
     sound[25 * RATE : 25 * RATE + 2048] = 0
     sound[50 * RATE : 50 * RATE + 2048] = 0
     (_, first), (_, second), last = word_pieces(sound, over=True)

@@ -342,8 +342,7 @@ def test_the_summary_shows_text_as_text(tmp_path, monkeypatch):
     (tmp_path / "b.wav").touch()
     made = Folder(tmp_path / "out", AnalysisRecipe(Pitch(), {}, ()), places([str(tmp_path)]))
     assert len(list(made.run("local", lambda place: _nothing()))) == 2
-    files = made.finish()
-    page = Path(files[-1]).read_text()
+    page = Path(made.finish()[-1]).read_text()
     assert "<script" not in page
     assert "&lt;script" in page
     assert "2 recordings" in page

@@ -238,8 +238,7 @@ def test_an_hour_is_a_page_of_few_elements_and_is_searched(hour):
     at = timeline.segments[3].start
     assert run(browser, "+document.querySelector('.seek').value") == pytest.approx(at, abs=0.1)
     search.send_keys(KEYS.BACKSPACE * 6)
-    who = find(browser, "[aria-label=Speaker]")[0]
-    who.send_keys("agent")
+    find(browser, "[aria-label=Speaker]")[0].send_keys("agent")
     assert shown() == 500
     chip = next(one for one in find(browser, ".chip") if one.text == "anger")
     chip.click()

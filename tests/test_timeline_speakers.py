@@ -351,15 +351,13 @@ def test_two_real_voices_are_told_apart():
     parts, truth, at = [], [], 0.0
     for k in range(16):
         who = ("03", "08")[k % 2]
-        file = sorted(EMODB.glob(f"{who}*"))[(7 * k) % 45]
-        wave = read_audio(file)
+        wave = read_audio(sorted(EMODB.glob(f"{who}*"))[(7 * k) % 45])
         truth.append((at, at + len(wave) / RATE, who))
         parts += [wave, 1e-4 * np.random.default_rng(k).standard_normal(RATE // 2).astype("f4")]
         at += len(wave) / RATE + 0.5
     sound = np.concatenate(parts).astype("f4")
-    found = list(Voices()(iter([sound]), 2))
     hits = {}
-    for turn in found:
+    for turn in Voices()(iter([sound]), 2):
         for start, end, who in truth:
             shared = min(turn.end / RATE, end) - max(turn.start / RATE, start)
             hits[who, turn.speaker] = hits.get((who, turn.speaker), 0.0) + max(0.0, shared)

@@ -98,8 +98,7 @@ def test_vtt_has_a_colour_for_labels_of_any_script(folder):
 
 
 def test_srt(folder):
-    text = (folder[0] / "t.srt").read_text(encoding="utf-8")
-    blocks = text.strip().split("\n\n")
+    blocks = (folder[0] / "t.srt").read_text(encoding="utf-8").strip().split("\n\n")
     assert len(blocks) == len(folder[1].segments)
     _, times, said, spoken = blocks[0].split("\n")
     assert re.fullmatch(r"00:00:00,\d{3} --> 00:00:05,\d{3}", times)

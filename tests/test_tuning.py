@@ -52,14 +52,12 @@ def test_frozen_weights_do_not_change_by_one_bit(tuned):
     body = start.keys() - free - statistics
     assert body
     assert all(head[key].equal(start[key]) for key in body)
-    moved = {key for key in free if not head[key].equal(start[key])}
-    assert moved == free
+    assert {key for key in free if not head[key].equal(start[key])} == free
     assert not any(whole[key].equal(start[key]) for key in body if start[key].numel() > 1)
 
 
 def test_the_source_model_itself_is_the_sources(tuned):
-    runs = by(tuned, "train", "parts")
-    untouched = runs["cross_attention", "none"]
+    untouched = by(tuned, "train", "parts")["cross_attention", "none"]
     source = untouched.parent / config_of(untouched)["source"]["run"]
     assert same_models(untouched, source)
 

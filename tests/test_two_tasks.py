@@ -360,8 +360,7 @@ def test_a_timeline_has_the_classes_of_one_model_and_the_attributes_of_the_other
 
 
 def test_speakers_have_both(tmp_path):
-    two = np.stack([SOUND, np.roll(SOUND, 16_000)], 1)
-    path = written(tmp_path / "two.wav", two)
+    path = written(tmp_path / "two.wav", np.stack([SOUND, np.roll(SOUND, 16_000)], 1))
     found = analyze(path, Both(), vad="energy", channels="each").as_dict()
     assert [one["name"] for one in found["speakers"]] == ["channel 0", "channel 1"]
     for one in found["attributes"]["speakers"]:

@@ -65,9 +65,8 @@ def _codes(samples: NDArray[np.float32]) -> _Codes:
     power = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2
     edges = np.geomspace(_LOW, _HIGH, _BANDS + 1) * _WINDOW / _RATE
     bands = np.add.reduceat(power, np.round(edges).astype(int), axis=1)[:, :_BANDS]
-    slope = np.diff(bands, axis=1)
     # Signs only: gain and equalisation change the energies but hardly ever these differences.
-    bits = np.diff(slope, axis=0) > 0
+    bits = np.diff(np.diff(bands, axis=1), axis=0) > 0
     codes = np.packbits(bits, axis=1).view(">u4")[:, 0].astype(np.uint32)
     loud = bands.sum(1)
     audible = loud[1:] > _FLOOR * loud.max()

@@ -288,8 +288,7 @@ def _listen(
 
     stream, shown = Stream(predictor, **settings), 0
     try:
-        sound = microphone(seconds=seconds)
-        for number, chunk in enumerate(sound):
+        for number, chunk in enumerate(microphone(seconds=seconds)):
             if not number:
                 # after the first chunk: only then does the microphone work, and the user may speak
                 sys.stderr.write("listening; Ctrl-C ends it\n")

@@ -58,8 +58,7 @@ def summarise_corpus(corpus: Corpus, labels: ClassSet | None = None) -> list[Cor
         rows += _counted("speaker", (row.speaker for row in utterances))
     if silent := sum(row.audio is None for row in utterances):
         rows.append(CorpusRow("audio", "no recording", silent))
-    left_out = [line for line in corpus.left_out if not line.startswith(NOTE)]
-    rows += _reasons(left_out)
+    rows += _reasons([line for line in corpus.left_out if not line.startswith(NOTE)])
     notes = [line.removeprefix(NOTE) for line in corpus.left_out if line.startswith(NOTE)]
     return rows + _counted("note", notes)
 

@@ -261,8 +261,7 @@ class Emotion2VecNet(nn.Module):
         extra = self.sizes.extra
         distance = F.pad((place[:, None] - place).abs(), (extra, 0, extra, 0))
         # Large, so it is made once and shared by all blocks.
-        bias = distance * -steep[:, None, None]
-        return bias.to(self.feature_proj.weight.dtype)
+        return (distance * -steep[:, None, None]).to(self.feature_proj.weight.dtype)
 
     def forward(self, waves: Sequence[Tensor], layers: Sequence[int]) -> list[Tensor]:
         """Encodes recordings, packed: [frames of all recordings, dim] for each of `layers`.

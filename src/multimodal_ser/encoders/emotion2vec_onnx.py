@@ -38,8 +38,7 @@ class EqualLengths(nn.Module):
         x = net.features(centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt())
         x = x + net.positions(x, None)
         bias = net.bias(x.shape[1])[None]
-        extra = net.extra_tokens
-        x = net.norm(torch.cat([extra.expand(x.shape[0], -1, -1), x], dim=1))
+        x = net.norm(torch.cat([net.extra_tokens.expand(x.shape[0], -1, -1), x], dim=1))
         outputs = []
         for block in net.blocks:
             x = block(x, lambda qkv: masked_attention(qkv, net.sizes.heads, bias))

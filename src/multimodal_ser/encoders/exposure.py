@@ -295,17 +295,14 @@ def refuse_emotion_trained(name: str, claim: Exposure) -> None:
     """Raises EncoderError unless it is known that no emotion labels were used."""
     if claim.saw in ("no", "unlabelled"):
         return
-    what = (
-        "was trained on emotion labels"
-        if claim.saw == "labels"
-        else "may have been trained on emotion labels: nothing is known"
-    )
-    remedy = (
-        "take another encoder"
-        if claim.saw == "labels"
-        else "take its weights from their authors' page on the hub, or, if you know that none were "
-        "used, extract with --trained-on emotions=no"
-    )
+    if claim.saw == "labels":
+        what, remedy = "was trained on emotion labels", "take another encoder"
+    else:
+        what = "may have been trained on emotion labels: nothing is known"
+        remedy = (
+            "take its weights from their authors' page on the hub, or, if you know that none were "
+            "used, extract with --trained-on emotions=no"
+        )
     raise EncoderError(
         f"{name} {what} ({claim.source}), which --forbid-emotion-trained refuses; {remedy}"
     )

@@ -75,8 +75,7 @@ def _pearson(means: Floats, place: int) -> Floats:
 def _rmse(means: Floats, place: int) -> Floats:
     t, p, of_t, of_p, both = _moments(means, place)
     # mean (t − p)² = var t + var p − 2 cov + (mean t − mean p)²
-    square = of_t + of_p - 2 * both + (t - p) ** 2
-    return np.sqrt(np.maximum(square, 0))
+    return np.sqrt(np.maximum(of_t + of_p - 2 * both + (t - p) ** 2, 0))
 
 
 def _mean_of(of: Callable[[Floats, int], Floats], attributes: int, means: Floats) -> Floats:

@@ -178,9 +178,8 @@ class _Search:
 
     def tested(self, chosen: Mapping[str, Mapping[str, Any]]) -> list[Run]:
         """The runs of all folds: with chosen settings, with recommended ones, and linear."""
-        places = {"recommended": {}, CHOSEN: chosen}
         runs: list[Run] = []
-        for kind, knobs in places.items():
+        for kind, knobs in {"recommended": {}, CHOSEN: chosen}.items():
             made = []
             for fold in self.split.folds:
                 own = knobs.get(fold.name, {}).get("knobs", {})

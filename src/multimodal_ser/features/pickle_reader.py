@@ -215,8 +215,7 @@ def _read_legacy(data: bytes, budget: PickleBudget) -> Any:
         raise FeatureError("refused: its numbers are big-endian; save the rows as .npz instead")
     for key in keys:
         (count,) = struct.unpack("<q", file.read(8))
-        size = count * itemsize(storages[key][0].code)
-        content = file.read(max(size, 0))
+        content = file.read(max(count * itemsize(storages[key][0].code), 0))
         for storage in storages[key]:
             storage.data = content
     return result

@@ -107,11 +107,10 @@ def space_of(references: _Vectors) -> str:
     return hashlib.sha256(np.asarray(references, "<f4").tobytes()).hexdigest()[:16]
 
 
-def evenly_chosen(items: Sequence[_T], most: int) -> list[_T]:
-    """At most `most` of the items, spread evenly over them."""
-    if len(items) <= most:
-        return list(items)
-    return [items[place * len(items) // most] for place in range(most)]
+def evenly_chosen(items: Sequence[_T]) -> list[_T]:
+    """At most ENOUGH_RECORDINGS of the items, spread evenly over them."""
+    count = min(len(items), ENOUGH_RECORDINGS)
+    return [items[place * len(items) // count] for place in range(count)]
 
 
 def channel_for(
@@ -132,7 +131,7 @@ def channel_for(
                 "generator, a column), a folder, or a saved Channel"
             )
         sounds: list[Samples] = []
-        for one in evenly_chosen(list(several), ENOUGH_RECORDINGS):
+        for one in evenly_chosen(list(several)):
             sound = read_recording(one)
             if isinstance(sound, SerError):
                 raise sound
@@ -165,7 +164,7 @@ def estimated_channel(
 ) -> Channel:
     """Estimates the channel of waveforms [samples], see `Predictor.channel_of`."""
     references = references_of(backend)
-    checked = checked_waves(backend.name, evenly_chosen(waves, ENOUGH_RECORDINGS), 0)
+    checked = checked_waves(backend.name, evenly_chosen(waves), 0)
     # Recordings that are too short to be predicted are left out; predicting them says why. Copies
     # tell no more of the channel than one of them, and would pass for many recordings alike.
     long = [wave for wave in checked if len(wave) >= LEAST_SAMPLES]

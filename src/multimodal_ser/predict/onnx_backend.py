@@ -168,8 +168,7 @@ class OnnxBackend(Backend):
             )
         # An emotion2vec graph has no mask for padding, so that waveforms of different lengths
         # cannot share a batch.
-        alone = [self._scores(wave) for wave in waves]
-        scores, means = zip(*alone, strict=True)
+        scores, means = zip(*[self._scores(wave) for wave in waves], strict=True)
         return BatchPrediction(np.concatenate(scores), np.concatenate(means))
 
     def _ask(

@@ -131,10 +131,7 @@ def _is_for(row: Row, tuned: Row, base: str) -> bool:
     return row.model == tuned.model and row.settings.get("train.parts") == "scratch"
 
 
-PAIRS: dict[str, Callable[[Sequence[Row]], list[_Pair]]] = {
-    "in-domain": _models,
-    "ablation": _models,
-    "combined": _models,
+_PAIRS: dict[str, Callable[[Sequence[Row]], list[_Pair]]] = {
     "adaptation": _adaptation,
     "finetune": _transfer,
     "fewshot": _transfer,
@@ -161,7 +158,7 @@ def compare_rows(
         sums: each system's confusion counts per cluster and seed, [S, K, C, C].
         sample: what they were tested on.
     """
-    pairs = PAIRS.get(protocol, _models)
+    pairs = _PAIRS.get(protocol, _models)
     named = {system.name: system for system in systems}
     found = _measured(pairs(rows), named, sums, sample)
     if sample.task == "distributions":

@@ -250,8 +250,7 @@ class Jobs:
             def warn(line: str) -> None:
                 job.warnings.append(reworded(line.removeprefix(f"{SOUND}: ")))
 
-            predictor = self._service.predictor
-            model = Yielding(predictor, pause)
+            model = Yielding(self._service.predictor, pause)
             options = yielding_diariser(options, pause)
             timeline = analyze(sound, model, on_progress=progressed, warn=warn, **options)
             contents = rendered(timeline, sound, formats)

@@ -109,8 +109,7 @@ async def live(socket: WebSocket, service: Service) -> None:
 
 async def _begin(socket: WebSocket, service: Service) -> tuple[Sent, Stream]:
     """Reads the first message, which describes the sound and may hold the key."""
-    first = await _message(socket, service.settings.header_seconds)
-    message = _json(first)
+    message = _json(await _message(socket, service.settings.header_seconds))
     # Browsers cannot set headers of a WebSocket, so the key may come in the first message.
     if isinstance(message, dict) and isinstance(message.get("key"), str):
         socket.scope["headers"].append((b"x-api-key", message["key"].encode("latin-1", "replace")))

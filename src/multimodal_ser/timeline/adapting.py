@@ -11,7 +11,7 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.errors import AudioError, NoSpeechError, counted
 from multimodal_ser.predict import Channel, Predictor, Recording
-from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS, evenly_chosen
+from multimodal_ser.predict.channel import LEAST_RECORDINGS, evenly_chosen
 
 _HELD = 1_200 * SAMPLE_RATE  # samples of decoded recordings that are kept to be predicted next
 
@@ -42,7 +42,7 @@ def channel_of(
         SerError: the model cannot be adapted.
     """
     if len(sources) >= LEAST_RECORDINGS:
-        firsts = (_first(source, failures) for source in evenly_chosen(sources, ENOUGH_RECORDINGS))
+        firsts = (_first(source, failures) for source in evenly_chosen(sources))
         return predictor.channel_of([wave for wave in firsts if wave is not None])
     # imported here: many recordings, or short ones, need no timeline
     from multimodal_ser.timeline.analysis import listen
@@ -96,7 +96,7 @@ def decoded(sources: Sequence[Recording]) -> dict[Recording, Recording]:
         return {}
     found: dict[Recording, Recording] = {}
     samples = 0
-    for source in evenly_chosen(sources, ENOUGH_RECORDINGS):
+    for source in evenly_chosen(sources):
         try:
             notes: list[str] = []
             blocks = read_blocks(source, warn=notes.append)  # type: ignore[arg-type]

@@ -66,8 +66,7 @@ def as_textgrid(timeline: Timeline, source: Path) -> bytes:
 
 def as_eaf(timeline: Timeline, source: Path) -> bytes:
     """ELAN's annotations, linked to the recording."""
-    elan = elan_library()
-    made = elan.Eaf(author="multimodal-ser")
+    made = elan_library().Eaf(author="multimodal-ser")
     made.adocument["DATE"] = _DATE
     made.remove_tier("default")
     name = one_line(display_name(timeline, source))

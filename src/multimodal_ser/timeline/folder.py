@@ -224,8 +224,7 @@ class Folder:
         ]
         self._journal.keep([*self.others, *begun, *self._ours()])
         summary = self.out / SUMMARY
-        pages = "html" in self.recipe.formats
-        write_file(summary, summary_page(overview, pages))
+        write_file(summary, summary_page(overview, "html" in self.recipe.formats))
         return [index, segments, summary]
 
     def keep(self, done: AnalysisResult) -> AnalysisResult:

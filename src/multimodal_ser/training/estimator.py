@@ -95,7 +95,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most probable class label of each of the rows [N, F]: [N]."""
-        shares = self.predict_proba(X)
+        shares = self.predict_proba(X)  # which says it if this is not fitted
         return self.classes_[shares.argmax(1)]
 
     def _examples(self, x: NDArray[np.float32], label: NDArray[np.int64]) -> Examples:

@@ -347,5 +347,4 @@ def ua_of(logits: Tensor, examples: Examples) -> float:
     # Utterances without a class (-1) are learnt from in tasks of votes, but have no recall.
     known = examples.label >= 0
     label, predicted = examples.label[known].numpy(), logits.argmax(1)[known].numpy()
-    matrix = metrics.confusion(label, predicted, logits.shape[1])
-    return float(metrics.ua(matrix))
+    return float(metrics.ua(metrics.confusion(label, predicted, logits.shape[1])))

@@ -146,9 +146,8 @@ def fit_stacked(
         for name, one in fitted.items()
     }
     logs = torch.stack([logits.log_softmax(1) for logits in expert_logits.values()])
-    prior = prior_weights(dims)
     balance = class_weights(train.label, dims.classes, schedule.class_weights)
-    weights = pool_weights(logs, validation.label, prior, balance)
+    weights = pool_weights(logs, validation.label, prior_weights(dims), balance)
     model = Stacked(dims, {name: one.model for name, one in fitted.items()})
     model.weights = weights
     history = [
