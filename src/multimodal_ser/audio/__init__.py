@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import soxr
+from numpy.typing import NDArray
 
 from multimodal_ser.audio import decode
 from multimodal_ser.audio.decode import RATES, AudioInfo, Sound, opened, span
@@ -28,7 +28,7 @@ from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import AudioError
 
-Source: TypeAlias = "str | Path | bytes | BinaryIO | npt.NDArray[Any]"
+Source: TypeAlias = "str | Path | bytes | BinaryIO | NDArray[Any]"
 
 Warn: TypeAlias = Callable[[str], None]
 
@@ -133,7 +133,7 @@ def audio_info(path: str | Path | bytes | BinaryIO, *, count: bool = True) -> Au
         return decode.header_of(sound, count)
 
 
-def audio_hash(samples: npt.NDArray[Any]) -> str:
+def audio_hash(samples: NDArray[Any]) -> str:
     """The sha256 of decoded float32 samples: equal recordings, whatever their file format.
 
     >>> audio_hash(np.zeros(2))[:8]
@@ -166,7 +166,7 @@ def _warn_of_notes(sound: Sound, warn: Warn | None) -> None:
         warn(f"{sound.name}: {note}")
 
 
-def check_scale(name: str, samples: npt.NDArray[Any]) -> None:
+def check_scale(name: str, samples: NDArray[Any]) -> None:
     """Refuses sound whose full scale is not ±1; files, arrays and streams share this rule.
 
     Args:
@@ -205,13 +205,13 @@ def _cut_array(
     return joined_blocks(map(MonoMix(), blocks)), int(rate)
 
 
-def _as_array(name: str, source: Any) -> npt.NDArray[Any]:
+def _as_array(name: str, source: Any) -> NDArray[Any]:
     """[samples] or [samples, channels]; a tensor of one channel may be [1, samples]."""
     try:
         if hasattr(source, "detach"):  # a tensor; numpy has no bfloat16
             source = source.detach().cpu()
             source = source.float() if source.is_floating_point() else source
-        array: npt.NDArray[Any] = np.asarray(source)
+        array: NDArray[Any] = np.asarray(source)
     except (TypeError, ValueError, RuntimeError) as error:  # such as nested lists
         raise AudioError(
             f"{name}: is not an array that numpy can hold ({error}); pass float32 samples"
@@ -229,7 +229,7 @@ def _as_array(name: str, source: Any) -> npt.NDArray[Any]:
     return array
 
 
-def _scaled(name: str, array: npt.NDArray[Any]) -> Samples:
+def _scaled(name: str, array: NDArray[Any]) -> Samples:
     kind, bits = array.dtype.kind, 8 * array.dtype.itemsize
     if kind == "f":
         with np.errstate(over="ignore"):  # what overflows becomes inf and is refused as such

@@ -11,11 +11,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from multimodal_ser.audio.sound import CANCELLED
-from multimodal_ser.common.arrays import Samples
+from multimodal_ser.common.arrays import Bools, Floats, Samples, Singles
 from multimodal_ser.config.settings import SAMPLE_RATE
 
 _Kind: TypeAlias = Literal["one", "silent", "identical", "cancelling", "speakers", "scene"]
-_Levels: TypeAlias = NDArray[np.float32]
+_Levels: TypeAlias = Singles
 
 LEVEL_FRAME = SAMPLE_RATE // 20  # samples, 50 ms
 FLOOR, RANGE = -65.0, 40.0  # dB of full scale, and dB below loud frames: quieter frames are pauses
@@ -61,7 +61,7 @@ class Channels:
             "scene": f"its {self.count} channels hear the same scene: they are mixed{quiet}",
         }[self.kind] or None
 
-    def leaks(self) -> NDArray[np.bool_]:
+    def leaks(self) -> Bools:
         """True where a channel holds only crosstalk from another channel, [frames, channels]."""
         around = ((_NEAR // 2, _NEAR - 1 - _NEAR // 2), (0, 0))
         # The loudest frame within seven: between two syllables, a channel counts as loud as the
@@ -100,7 +100,7 @@ def compare_channels(blocks: Iterable[Samples]) -> Channels:
     return _classified(np.asarray(power, np.float64), np.concatenate(levels))
 
 
-def _classified(power: NDArray[np.float64], levels: _Levels) -> Channels:
+def _classified(power: Floats, levels: _Levels) -> Channels:
     """Classifies channels by their products, summed over time [C, C], and levels [frames, C]."""
     count = len(power)
     loud = _loud(levels)

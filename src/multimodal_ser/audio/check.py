@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from multimodal_ser.audio import audio_hash, audio_info, read_audio
 from multimodal_ser.audio.fingerprints import copies, fingerprint
+from multimodal_ser.common.arrays import Samples
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.corpora.base import EMPTY, NO_FILE, fault
 from multimodal_ser.corpora.utterance import Utterance
@@ -131,7 +131,7 @@ def _examine(row: Utterance, shortest: float, silence: float, clipped: float) ->
 
 
 def _check_samples(
-    row_id: str, samples: npt.NDArray[np.float32], shortest: float, silence: float, clipped: float
+    row_id: str, samples: Samples, shortest: float, silence: float, clipped: float
 ) -> list[Finding]:
     findings = []
     seconds = len(samples) / SAMPLE_RATE
@@ -160,7 +160,7 @@ def _duplicates(opened: list[Utterance], examined: list[_Examined]) -> list[Find
     return findings
 
 
-def _duration(row: Utterance, samples: npt.NDArray[np.float32]) -> list[Finding]:
+def _duration(row: Utterance, samples: Samples) -> list[Finding]:
     """Compares the length of a whole recording with the one in the corpus's table."""
     stated = row.extra.get("duration")
     if not isinstance(stated, int | float) or row.start is not None or row.end is not None:

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal_ser.common.arrays import Bools, Ints, Samples, Singles
+
 _Codes = NDArray[np.uint32]
 
 _RATE = 8_000  # Hz: the band that telephony leaves of a recording
@@ -37,7 +39,7 @@ _MOST_DIFFERING = 0.3
 _BITS = np.array([bin(number).count("1") for number in range(1 << 16)], np.uint8)  # that are 1
 
 
-def fingerprint(samples: NDArray[np.float32]) -> str:
+def fingerprint(samples: Samples) -> str:
     """The fingerprint of 16 kHz samples, as text; empty if they are too short or too uniform.
 
     A constant sound, such as a tone, resembles itself at any offset and identifies nothing.
@@ -48,7 +50,7 @@ def fingerprint(samples: NDArray[np.float32]) -> str:
     return base64.b85encode(codes.astype("<u4").tobytes()).decode("ascii")
 
 
-def _halved(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+def _halved(samples: Samples) -> Singles:
     """Halves the rate, by the filter of scipy.signal.resample_poly; scipy may not be installed."""
     half = np.arange(-20, 21)
     low_pass = np.sinc(half / 2) * np.kaiser(41, 5.0)
@@ -56,7 +58,7 @@ def _halved(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.convolve(samples, low_pass)[20:-20:2] if len(samples) else samples
 
 
-def _codes(samples: NDArray[np.float32]) -> _Codes:
+def _codes(samples: Samples) -> _Codes:
     low = _halved(samples[: _LONGEST * 2 * _RATE])
     if len(low) < _WINDOW + _HOP:
         return np.zeros(0, np.uint32)
@@ -80,7 +82,7 @@ def _is_even(codes: _Codes) -> bool:
     return not audible.any() or _differing(codes[step:], codes[:-step], audible) < _MOST_DIFFERING
 
 
-def _differing(one: _Codes, other: _Codes, audible: NDArray[np.bool_]) -> float:
+def _differing(one: _Codes, other: _Codes, audible: Bools) -> float:
     """The share of bits that differ, over the frames where `audible` is true."""
     return float(_bits(one ^ other)[audible].mean()) / 32
 
@@ -167,9 +169,7 @@ def _alignments(codes: list[_Codes]) -> Iterator[tuple[int, int, int]]:
                 yield first, second, lag
 
 
-def _pairs_with_a_key(
-    flat: _Codes, at: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.int64], ...]]:
+def _pairs_with_a_key(flat: _Codes, at: Ints) -> Iterator[tuple[Ints, ...]]:
     """Yields pairs of positions in `at` whose frames share a key, in blocks."""
     audible = np.flatnonzero(flat[at])
     # Longer keys in larger corpora: otherwise unrelated frames would share keys by chance.

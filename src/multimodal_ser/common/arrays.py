@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
+Bools: TypeAlias = NDArray[np.bool_]
 Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+Singles: TypeAlias = NDArray[np.float32]
 Samples: TypeAlias = NDArray[np.float32]
 """A waveform: [time], or [time, channels] if channels are kept."""
 # Single precision keeps about seven digits: a spread below 1e-5 of the mean may be rounding. So may

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from multimodal_ser.common.arrays import Samples, Singles
 from multimodal_ser.config.settings import SAMPLE_RATE
 
 N_FFT, HOP, N_MELS = 400, 160, 80
@@ -33,7 +33,7 @@ def mel_filters(mels: int = N_MELS, n_fft: int = N_FFT) -> np.ndarray:
     return np.maximum(0, np.minimum(rise, fall)) * (2.0 / (edges[2:] - edges[:-2]))
 
 
-def log_mel(wave: NDArray[np.float32], filters: NDArray[np.float32]) -> NDArray[np.float32]:
+def log_mel(wave: Samples, filters: Singles) -> Singles:
     """Computes `encoders.whisper.log_mel_tensor` without torch: float32 [samples // 160, mels].
 
     Args:

@@ -17,13 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multimodal_ser.common.arrays import Floats
+from multimodal_ser.common.arrays import Floats, Ints
 from multimodal_ser.errors import SerError
 
-_Ints = NDArray[np.int64]
 
-
-def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> _Ints:
+def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> Ints:
     """Counts how often each class (row) was predicted as each class (column): [C, C].
 
     Args:
@@ -44,7 +42,7 @@ def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> _Ints:
 
 def grouped_confusion(
     truth: ArrayLike, predicted: ArrayLike, groups: ArrayLike, *, classes: int, groups_total: int
-) -> _Ints:
+) -> Ints:
     """Counts one confusion matrix per group, such as per speaker.
 
     Args:
@@ -76,7 +74,7 @@ def grouped_confusion(
     return counts.astype(np.int64).reshape(groups_total, classes, classes)
 
 
-def _ids(values: ArrayLike, classes: int | None) -> _Ints:
+def _ids(values: ArrayLike, classes: int | None) -> Ints:
     ids = np.asarray(values)
     if ids.size == 0:
         return ids.astype(np.int64)
@@ -240,7 +238,7 @@ class Reliability:
 
     confidence: Floats
     accuracy: Floats
-    count: _Ints
+    count: Ints
 
 
 def reliability(probabilities: ArrayLike, truth: ArrayLike, bins: int = 15) -> Reliability:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from multimodal_ser.common.arrays import Floats
 from multimodal_ser.corpora.labels import ClassSet, class_set
 from multimodal_ser.dataset.examples import MODALITIES, Examples, Modality
 from multimodal_ser.dataset.material import Material
@@ -197,7 +197,7 @@ def shuffled(model: nn.Module, seed: int = 0) -> nn.Module:
     return made
 
 
-def _likeness(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+def _likeness(first: Floats, second: Floats) -> float:
     """The correlation of two lists of numbers, where both are known; 0 if one is constant."""
     known = np.isfinite(first) & np.isfinite(second)
     first, second = first[known], second[known]
@@ -206,11 +206,11 @@ def _likeness(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def _numbers(maps: Maps) -> NDArray[np.float64]:
+def _numbers(maps: Maps) -> Floats:
     return np.array([x for name in sorted(maps) for row in maps[name] for x in row], np.float64)
 
 
-def _flat(found: _Measured) -> NDArray[np.float64]:
+def _flat(found: _Measured) -> Floats:
     modalities, moments, features = found
     # Sorted: features are listed by their loss, so in another order for another network.
     named = [sorted(one[name].items()) for one in (modalities, features) for name in sorted(one)]

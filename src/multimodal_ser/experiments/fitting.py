@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from multimodal_ser.common.arrays import Floats
 from multimodal_ser.common.devices import CPU
 from multimodal_ser.common.plugins import code_of, load_plugins
 from multimodal_ser.config.record import RunConfig
@@ -277,7 +277,7 @@ def _predict_part(fitted: Fitted, context: RunContext, item: Plan, part: str) ->
     return Predicted.of(part, material, examples.ids, outputs, _targets(material, examples))
 
 
-def _targets(material: Material, examples: Examples) -> NDArray[np.float64] | None:
+def _targets(material: Material, examples: Examples) -> Floats | None:
     """The truth beside the class: votes, or values in 0 … 1, or both; nan without a label."""
     if examples.target is None:
         return None

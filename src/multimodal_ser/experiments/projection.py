@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from multimodal_ser.common.arrays import Bools, Floats, Ints
 from multimodal_ser.corpora.labels import class_set
 from multimodal_ser.dataset.examples import Examples
 from multimodal_ser.errors import SerError
@@ -107,16 +108,16 @@ def _standardize_source(model: nn.Module, run: Run, source: Examples, target: Ex
         model.standardize = recoloured(model.standardize, source, of_target, target)
 
 
-def _chosen(examples: Examples) -> NDArray[np.int64]:
+def _chosen(examples: Examples) -> Ints:
     """The rows that are shown: all, or a random MOST_ROWS of them."""
     return np.sort(np.random.default_rng(0).permutation(len(examples))[:_MOST_ROWS])
 
 
-def _embed(model: nn.Module, examples: Examples) -> NDArray[np.float64]:
+def _embed(model: nn.Module, examples: Examples) -> Floats:
     """Embeds the utterances that are shown: [N, H]."""
     with torch.inference_mode():
         batch = examples.batch(torch.from_numpy(_chosen(examples)))
-        rows: NDArray[np.float64] = model(*batch[:-1]).embedding.double().numpy()
+        rows: Floats = model(*batch[:-1]).embedding.double().numpy()
     return rows
 
 
@@ -126,7 +127,7 @@ def _own_statistics(run: Run) -> bool:
     return bool(adaptation and adaptation.method != NO_ADAPTATION and adaptation.standardize)
 
 
-def plane(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def plane(rows: Floats) -> Floats:
     """Lays out embeddings [N, H] in two dimensions [N, 2]: PCA to at most 50, then t-SNE.
 
     Fewer than 30 rows are shown by PCA alone. The same rows give the same picture.
@@ -136,7 +137,7 @@ def plane(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
     few = len(rows) < 30
     parts = 2 if few else min(50, *rows.shape)
-    reduced: NDArray[np.float64] = PCA(parts, random_state=0).fit_transform(rows)
+    reduced: Floats = PCA(parts, random_state=0).fit_transform(rows)
     if few:
         return reduced
     # Perplexity is about the number of neighbours of a point; 30 is scikit-learn's default.
@@ -144,7 +145,7 @@ def plane(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(layout.fit_transform(reduced), dtype=np.float64)
 
 
-def told_apart(rows: NDArray[np.float64], target: NDArray[np.bool_]) -> float:
+def told_apart(rows: Floats, target: Bools) -> float:
     """Balanced accuracy of a linear classifier that tells the corpora apart, five-fold.
 
     The proxy A-distance is computed from it (Ben-David et al. 2007, "Analysis of Representations

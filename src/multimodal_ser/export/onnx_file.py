@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from multimodal_ser.common.arrays import Samples
+from multimodal_ser.common.arrays import Samples, Singles
 from multimodal_ser.common.files import scratch_folder, written_aside
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.encoders.emotion2vec_onnx import export_onnx, onnx_program, quiet_exporter
@@ -181,30 +180,30 @@ def _describe(file: Path, facts: FileFacts) -> None:
 
 def _comparison(
     predictor: Predictor, graph: Graph | None, waves: Sequence[Samples]
-) -> tuple[NDArray[np.float32], Callable[[Path], NDArray[np.float32]]]:
+) -> tuple[Singles, Callable[[Path], Singles]]:
     """Returns torch's probabilities [N, C], and a function that computes a file's."""
     if graph is None or graph.part == "whole":
         if graph and isinstance(predictor.backend, RunBackend):
             # a run pools the features of all of a longer recording, the file predicts its pieces
             waves = [wave[: int(graph.facts.longest)] for wave in waves]
 
-        def of_file(file: Path) -> NDArray[np.float32]:
+        def of_file(file: Path) -> Singles:
             return _probabilities(Predictor(OnnxBackend(file)), waves)
 
         return _probabilities(predictor, waves), of_file
     inputs = _random_tokens(graph)
     with torch.inference_mode():
-        logits: NDArray[np.float32] = graph.module(*inputs.values()).logits.numpy()
+        logits: Singles = graph.module(*inputs.values()).logits.numpy()
 
-    def of_head(file: Path) -> NDArray[np.float32]:
+    def of_head(file: Path) -> Singles:
         named = {name: tensor.numpy() for name, tensor in inputs.items()}
-        logits_of_file: NDArray[np.float32] = open_session(file).run(["logits"], named)[0]
+        logits_of_file: Singles = open_session(file).run(["logits"], named)[0]
         return softmax(logits_of_file, graph.facts.values)
 
     return softmax(logits, graph.facts.values), of_head
 
 
-def _probabilities(predictor: Predictor, waves: Sequence[Samples]) -> NDArray[np.float32]:
+def _probabilities(predictor: Predictor, waves: Sequence[Samples]) -> Singles:
     """Runs the network without looking for speech, which synthetic sound does not contain."""
     # every other item lacks its words, if the model can do without
     missing = None if predictor.modalities != ("text",) else ""
@@ -257,9 +256,7 @@ def _without_inner_shapes(file: Path, plain: Path) -> None:
     onnx.save(model, str(plain))
 
 
-def _measured_int8(
-    result: Exported, wanted: NDArray[np.float32], given: NDArray[np.float32], classes: int
-) -> Exported:
+def _measured_int8(result: Exported, wanted: Singles, given: Singles, classes: int) -> Exported:
     most, now = (one[:, :classes] for one in (wanted, given))
     changed = float((most.argmax(1) != now.argmax(1)).mean()) if classes else None
     largest = float(np.abs(given - wanted).max())

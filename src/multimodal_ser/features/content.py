@@ -24,9 +24,8 @@ from pathlib import Path
 from string import ascii_uppercase
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multimodal_ser.common.arrays import LEAST_SPREAD
+from multimodal_ser.common.arrays import LEAST_SPREAD, Bools, Singles
 from multimodal_ser.common.files import sha256_of
 from multimodal_ser.common.spelling import alike
 from multimodal_ser.corpora.utterance import (
@@ -261,7 +260,7 @@ def check_made_of(store: FeatureStore, rows: Sequence[Utterance]) -> None:
 
 def check_numbers(
     source: Path,
-    arrays: Mapping[str, NDArray[np.float32]] | FeatureStore,
+    arrays: Mapping[str, Singles] | FeatureStore,
     utterances: Sequence[Utterance],
     names: Sequence[str] = (),
 ) -> None:
@@ -279,7 +278,7 @@ def check_numbers(
     lost = varies & (means.std(0, dtype=np.float64) <= np.maximum(of_mean * size, least))
     labels = varies & _are_labels(means, rows)
 
-    def some(chosen: NDArray[np.bool_]) -> str:
+    def some(chosen: Bools) -> str:
         which = names[int(chosen.argmax())] if names else f"number {chosen.argmax() + 1}"
         return f"{source.name}: {chosen.sum()} of {len(chosen)} features, such as {which}"
 
@@ -299,7 +298,7 @@ def check_numbers(
         _log.warning("%s", constant)
 
 
-def _are_labels(means: NDArray[np.float32], rows: Sequence[Utterance]) -> NDArray[np.bool_]:
+def _are_labels(means: Singles, rows: Sequence[Utterance]) -> Bools:
     """Whether each feature is a rating, or has one value in all utterances of an emotion, [D].
 
     Such a feature numbers the emotions, or is 1 for one emotion alone; no measurement of sound or

@@ -11,9 +11,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from multimodal_ser.common.arrays import Array, Floats
+from multimodal_ser.common.arrays import Array, Floats, Ints
 from multimodal_ser.common.spelling import alike
 from multimodal_ser.corpora.utterance import Utterance
 from multimodal_ser.features.store import FeatureStore
@@ -58,13 +57,13 @@ def fitted_note(
     return ""
 
 
-def _is_centred(means: Floats, counts: NDArray[np.int64], spread: Floats) -> bool:
+def _is_centred(means: Floats, counts: Ints, spread: Floats) -> bool:
     """Whether the mean over utterances, or over all their tokens, is 0 in every feature."""
     over_all = (means.mean(0), np.average(means, axis=0, weights=counts))
     return any(bool((np.abs(mean) <= _NONE * spread).all()) for mean in over_all)
 
 
-def _is_of_speakers(means: Floats, counts: NDArray[np.int64], rows: Sequence[Utterance]) -> bool:
+def _is_of_speakers(means: Floats, counts: Ints, rows: Sequence[Utterance]) -> bool:
     places = defaultdict(list)
     for place, row in enumerate(rows):
         places[alike(row.speaker) if row.speaker else None].append(place)

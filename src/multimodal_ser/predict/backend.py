@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.audio.speech import Speech, canonical, find_speech
-from multimodal_ser.common.arrays import Samples
+from multimodal_ser.common.arrays import Ints, Samples, Singles
 from multimodal_ser.common.files import written_aside
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.encoders.base import between_passes, packed, window_shares, windows
 from multimodal_ser.errors import EncoderError, SerError, counted
 from multimodal_ser.predict.prediction import AlsoPredicted
 
-Vector: TypeAlias = NDArray[np.float32]
+Vector: TypeAlias = Singles
 PredictedRow: TypeAlias = "tuple[Vector, Vector, float | None]"
 """Probabilities [C], embedding [D] and distance of a recording."""
 WeightPaths: TypeAlias = "str | Path | Mapping[str, str | Path] | None"
@@ -47,9 +47,9 @@ class BatchPrediction(NamedTuple):
             None for models that cannot be adapted to a channel.
     """
 
-    probabilities: NDArray[np.float32]
-    embeddings: NDArray[np.float32]
-    vectors: NDArray[np.float32] | None = None
+    probabilities: Singles
+    embeddings: Singles
+    vectors: Singles | None = None
 
 
 class Backend(Protocol):
@@ -197,7 +197,7 @@ def predict_windows(
 
 
 def joined_predictions(
-    predictions: Sequence[BatchPrediction], order: NDArray[np.int64] | slice = slice(None)
+    predictions: Sequence[BatchPrediction], order: Ints | slice = slice(None)
 ) -> BatchPrediction:
     """Several batches as one, with its rows brought into `order`."""
     probabilities, embeddings, vectors = zip(*predictions, strict=True)

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal_ser.audio import audio_hash
-from multimodal_ser.common.arrays import Floats, Samples
+from multimodal_ser.common.arrays import Floats, Samples, Singles
 from multimodal_ser.common.files import parse_json, written_aside
 from multimodal_ser.config.settings import Vad
 from multimodal_ser.encoders.base import checked_waves
@@ -34,7 +34,7 @@ from multimodal_ser.predict.backend import Backend, predict_batches, softmax, sp
 from multimodal_ser.predict.inputs import Recording, as_list, read_recording
 from multimodal_ser.predict.sources import find_recordings
 
-_Vectors: TypeAlias = NDArray[np.float32]
+_Vectors: TypeAlias = Singles
 _T = TypeVar("_T")
 LEAST_RECORDINGS = 10  # from so many recordings on a channel is estimated automatically
 _CLIPS = 25.0  # number of recordings with which half of _MOST is removed
@@ -145,7 +145,7 @@ def channel_for(
     return channel
 
 
-def references_of(backend: Backend) -> NDArray[np.float32]:
+def references_of(backend: Backend) -> Singles:
     """The mean inputs of the head in training, [N, V].
 
     Raises:
@@ -193,7 +193,7 @@ def channel_shift(
     *,
     clips: float = _CLIPS,
     most: float = _MOST,
-) -> NDArray[np.float32]:
+) -> Singles:
     """Estimates the shift that the vectors of a set of recordings have in common.
 
     The shift is most · n / (n + clips) of the one that gives the mean prediction the expected

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from multimodal_ser.audio.speech import lengthened
-from multimodal_ser.common.arrays import Samples
+from multimodal_ser.common.arrays import Ints, Samples, Singles
 from multimodal_ser.common.files import parse_json
 from multimodal_ser.errors import SerError, to_install
 from multimodal_ser.predict.backend import (
@@ -182,7 +181,7 @@ class OnnxBackend(Backend):
         given = {"waves": padded, "lengths": lengths, **self._pieces([text] * len(waves))}
         return self._run(given if shift is None else {**given, "shift": shift})
 
-    def _pieces(self, texts: Sequence[str | None]) -> dict[str, NDArray[np.int64]]:
+    def _pieces(self, texts: Sequence[str | None]) -> dict[str, Ints]:
         """The word pieces of texts, if it reads words; none for a recording without words."""
         if self.tokenizer is None:
             return {}
@@ -207,7 +206,7 @@ class OnnxBackend(Backend):
         logits, *rest = self.session.run(wanted, dict(inputs))
         return BatchPrediction(softmax(logits, self._values), *rest)
 
-    def _scores(self, wave: Samples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _scores(self, wave: Samples) -> tuple[Singles, Singles]:
         frames, scores = self.session.run(["frames", "scores"], {"waves": wave[None]})
         return scores, frames.mean(1)
 

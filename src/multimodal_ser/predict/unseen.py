@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
+from multimodal_ser.common.arrays import Floats, Ints
 from multimodal_ser.common.spelling import alike
 from multimodal_ser.dataset.material import Material
 from multimodal_ser.errors import SerError, one_of
@@ -44,13 +45,11 @@ class LeftOut:
 
     corpus: str
     probe: Probe
-    vectors: NDArray[np.float64]
-    label: NDArray[np.int64]
+    vectors: Floats
+    label: Ints
     speaker: NDArray[np.str_]
 
-    def logits(
-        self, temperature: float, shift: NDArray[np.floating] | float = 0.0
-    ) -> NDArray[np.float64]:
+    def logits(self, temperature: float, shift: NDArray[np.floating] | float = 0.0) -> Floats:
         """Logits of all recordings [N, C], after a channel's shift was subtracted."""
         return self.probe.logits(self.vectors - shift, temperature)
 
@@ -155,7 +154,7 @@ def scores(
 
 def judged(
     shares: NDArray[np.floating],
-    label: NDArray[np.int64],
+    label: Ints,
     speaker: NDArray[np.str_],
     threshold: float,
 ) -> dict[str, Any]:
@@ -231,7 +230,7 @@ def adapted(
     return Adapted(_ua(one.label, base.argmax(1)), mixed, skewed)
 
 
-def _after(one: LeftOut, temperature: float, drawn: Sequence[NDArray[np.int64]]) -> float:
+def _after(one: LeftOut, temperature: float, drawn: Sequence[Ints]) -> float:
     """UA of all recordings plus the mean gain of those outside each drawn set.
 
     The gain is measured on the same recordings before and after. Adding it to the UA of all makes
@@ -247,7 +246,7 @@ def _after(one: LeftOut, temperature: float, drawn: Sequence[NDArray[np.int64]])
     return _ua(one.label, before) + float(np.mean(found))
 
 
-def _ua(label: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
+def _ua(label: Ints, predicted: Ints) -> float:
     return float(np.mean([np.mean(predicted[label == k] == k) for k in np.unique(label)]))
 
 

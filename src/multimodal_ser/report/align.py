@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from multimodal_ser.common.arrays import Floats, Ints
 from multimodal_ser.errors import SerError
 from multimodal_ser.report import naming
 from multimodal_ser.runs.folder import Repeat, Run
@@ -41,14 +41,14 @@ class Sample:
     """
 
     keys: tuple[tuple[str, str], ...]
-    truth: NDArray[np.int64]
-    groups: NDArray[np.int64]
+    truth: Ints
+    groups: Ints
     clusters: int
     by: str
     nameless: int = 0
     names: tuple[str, ...] = ()
     task: str = "classes"
-    targets: NDArray[np.float64] | None = None
+    targets: Floats | None = None
     headline: str = "UA"
     corpora: tuple[str, ...] = ()
 
@@ -74,7 +74,7 @@ class System:
     share: naming.Share | None
     repeats: tuple[Repeat, ...]
     runs: tuple[Run, ...]
-    probabilities: NDArray[np.float64]
+    probabilities: Floats
     settings: Mapping[str, str]
 
     @property
@@ -258,7 +258,7 @@ def _sample(runs: Sequence[Run], folds: Sequence[str]) -> Sample:
     )
 
 
-def _targets(runs: Sequence[Run]) -> NDArray[np.float64] | None:
+def _targets(runs: Sequence[Run]) -> Floats | None:
     found = [run.targets for run in runs if run.targets is not None]
     return np.concatenate(found) if found else None
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from multimodal_ser.common.arrays import Floats
+from multimodal_ser.common.arrays import Bools, Floats
 from multimodal_ser.evaluation import agreement, metrics, statistics
 from multimodal_ser.report.align import Aligned, Sample, System
 from multimodal_ser.report.naming import PROBE
@@ -42,7 +42,7 @@ def headline_metric(sample: Sample) -> statistics.Metric:
     return main_scores(sample.task, sample.names, sample.headline)[sample.headline]
 
 
-def counts(system: System, sample: Sample, rows: NDArray[np.bool_] | None = None) -> Floats:
+def counts(system: System, sample: Sample, rows: Bools | None = None) -> Floats:
     """Counts confusions per cluster and repeat, [S, K, C, C]; for attributes, sums of terms.
 
     Args:
@@ -73,7 +73,7 @@ def counts(system: System, sample: Sample, rows: NDArray[np.bool_] | None = None
 def _sums(
     system: System,
     sample: Sample,
-    chosen: NDArray[np.bool_],
+    chosen: Bools,
     terms: Callable[[ArrayLike, ArrayLike], Floats],
 ) -> Floats:
     """Sums the terms of targets and predictions per cluster and repeat, [S, K, 1 + D, 1 + D].

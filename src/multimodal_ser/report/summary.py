@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal_ser.common.arrays import Bools, Floats
 from multimodal_ser.evaluation.metrics import Reliability
 from multimodal_ser.report.naming import Share
 
@@ -63,7 +64,7 @@ class Row:
     draws: tuple[int, ...]
     scores: Mapping[str, Score]
     recalls: tuple[Score, ...]
-    confusion: NDArray[np.float64]
+    confusion: Floats
     reliability: Reliability
     notes: tuple[str, ...]
     settings: Mapping[str, str]
@@ -180,8 +181,8 @@ class Cloud:
     """
 
     name: str
-    points: NDArray[np.float64]
-    target: NDArray[np.bool_]
+    points: Floats
+    target: Bools
     labels: NDArray[np.str_]
     told_apart: float
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from multimodal_ser.common.arrays import Floats, Ints, Singles
 from multimodal_ser.common.spelling import alike
 from multimodal_ser.errors import SerError, one_of
 
@@ -38,8 +38,8 @@ class Predicted:
     ids: Sequence[str]
     speakers: Sequence[str]
     labels: Sequence[str]
-    probabilities: NDArray[np.float32]
-    targets: NDArray[np.float64] | None = None
+    probabilities: Singles
+    targets: Floats | None = None
 
     @classmethod
     def of(
@@ -47,8 +47,8 @@ class Predicted:
         part: str,
         material: Material,
         ids: Sequence[str],
-        probabilities: NDArray[np.float32],
-        targets: NDArray[np.float64] | None = None,
+        probabilities: Singles,
+        targets: Floats | None = None,
     ) -> Predicted:
         """The predictions for these utterances of a material, with their speakers and classes."""
         examples, names = material.examples, material.labels.classes
@@ -73,9 +73,9 @@ class PredictionRows:
 
     ids: tuple[str, ...]
     speakers: tuple[str, ...]
-    truth: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
-    targets: NDArray[np.float64] | None = None
+    truth: Ints
+    probabilities: Floats
+    targets: Floats | None = None
 
 
 def write_predictions(path: Path, classes: Sequence[str], parts: Iterable[Predicted]) -> None:
@@ -206,9 +206,7 @@ def _class_id(path: Path, row: Mapping[str, str], classes: Sequence[str], unknow
     return classes.index(row["label"])
 
 
-def _numbers(
-    path: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[str]
-) -> NDArray[np.float64]:
+def _numbers(path: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Floats:
     try:
         values = np.array([[float(row[name]) for name in columns] for row in rows])
     except KeyError as error:
@@ -219,9 +217,7 @@ def _numbers(
     return values
 
 
-def _check_distributions(
-    path: Path, rows: Sequence[Mapping[str, str]], values: NDArray[np.float64]
-) -> None:
+def _check_distributions(path: Path, rows: Sequence[Mapping[str, str]], values: Floats) -> None:
     # A tolerance of 0.01 in the sum: files written by hand or by other programs are rounded.
     good = np.isfinite(values).all(1) & (values >= 0).all(1) & (np.abs(values.sum(1) - 1) < 1e-2)
     if not good.all():

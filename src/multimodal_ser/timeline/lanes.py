@@ -11,13 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from multimodal_ser.audio import Source, Warn, audio_info, read_blocks, source_name
 from multimodal_ser.audio.channels import LEVEL_FRAME, compare_channels
 from multimodal_ser.audio.sources import located
 from multimodal_ser.audio.speech import Stretch as Found
-from multimodal_ser.common.arrays import Samples
+from multimodal_ser.common.arrays import Bools, Samples
 from multimodal_ser.errors import SerError
 from multimodal_ser.predict import Channel, Predictor, Recording
 from multimodal_ser.predict.channel import ENOUGH_RECORDINGS, LEAST_RECORDINGS
@@ -53,7 +52,7 @@ class Opened:
 
     sound: Source
     rate: int | None
-    leaks: NDArray[np.bool_] | None = None
+    leaks: Bools | None = None
 
     @property
     def name(self) -> str:

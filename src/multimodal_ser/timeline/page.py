@@ -15,9 +15,9 @@ import numpy as np
 import soundfile
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from multimodal_ser.audio import Source, Warn, audio_info, read_blocks
+from multimodal_ser.common.arrays import Samples, Singles
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.predict.prediction import label_colours
 from multimodal_ser.timeline.track import Timeline, clock, display_name, remarks
@@ -91,7 +91,7 @@ def page_templates() -> Environment:
     )
 
 
-def page_data(timeline: Timeline, wave: NDArray[np.float32]) -> dict[str, Any]:
+def page_data(timeline: Timeline, wave: Samples) -> dict[str, Any]:
     """The data for the page's script: the timeline, the waveform, and the colours of the labels."""
     rated = () if timeline.attributes is None else timeline.attributes.labels
     return {
@@ -101,7 +101,7 @@ def page_data(timeline: Timeline, wave: NDArray[np.float32]) -> dict[str, Any]:
     }
 
 
-def peaks(source: Source, rate: int | None = None, warn: Warn | None = None) -> NDArray[np.float32]:
+def peaks(source: Source, rate: int | None = None, warn: Warn | None = None) -> Singles:
     """The largest magnitudes in equal parts of a recording, from 0 to 1: its drawn waveform.
 
     Args:
@@ -125,7 +125,7 @@ def peaks(source: Source, rate: int | None = None, warn: Warn | None = None) -> 
     return np.minimum(np.maximum.reduceat(spans, edges), 1).astype(np.float32)
 
 
-def rounded(wave: NDArray[np.float32]) -> list[float]:
+def rounded(wave: Samples) -> list[float]:
     """Peaks with three decimals, which are enough for drawing."""
     return [round(float(peak), 3) for peak in wave]
 

@@ -8,8 +8,8 @@ from statistics import fmean
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
+from multimodal_ser.common.arrays import Singles
 from multimodal_ser.common.drawing import INK, LINE, MUTED, PAPER, canvas, png, print_svg
 from multimodal_ser.predict.prediction import UNCERTAIN, label_colours
 from multimodal_ser.timeline.annotations import ANYBODY, turns
@@ -19,7 +19,7 @@ LETTER = 0.0075  # width of a letter, as a share of the picture's width
 SEEN, SPANS = 300.0, 150  # longer recordings (seconds) are drawn as means over so many spans
 
 
-def draw(timeline: Timeline, peaks: NDArray[np.float32], name: str, kind: str = "png") -> bytes:
+def draw(timeline: Timeline, peaks: Singles, name: str, kind: str = "png") -> bytes:
     """Draws the picture.
 
     Args:
@@ -55,7 +55,7 @@ def draw(timeline: Timeline, peaks: NDArray[np.float32], name: str, kind: str = 
     return png(figure, title) if kind == "png" else print_svg(figure, title)
 
 
-def _waveform(ax: Axes, timeline: Timeline, peaks: NDArray[np.float32]) -> None:
+def _waveform(ax: Axes, timeline: Timeline, peaks: Singles) -> None:
     time = (np.arange(len(peaks)) + 0.5) / len(peaks) * timeline.duration
     ax.fill_between(time, -peaks, peaks, color=MUTED, linewidth=0)
     ax.set_ylim(-max(0.05, float(peaks.max())), max(0.05, float(peaks.max())))

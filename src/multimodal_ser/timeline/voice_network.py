@@ -14,11 +14,11 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from transformers.audio_utils import mel_filter_bank, window_function
 
+from multimodal_ser.common.arrays import Singles
 from multimodal_ser.config.settings import SAMPLE_RATE
 from multimodal_ser.errors import SerError, to_install
 
@@ -32,7 +32,7 @@ _Weights: TypeAlias = dict[str, Tensor]
 
 
 @torch.inference_mode()
-def voice_vectors(waves: NDArray[np.float32]) -> NDArray[np.float32]:
+def voice_vectors(waves: Singles) -> Singles:
     """Windows [N, SIZE] at 16 kHz → embeddings [N, DIM]; they do not depend on the level."""
     # A factor of the waveform adds a constant to log-mel, which subtracting the mean removes.
     features = fbank(torch.from_numpy(waves))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from multimodal_ser.common.arrays import Samples
+from multimodal_ser.common.arrays import Floats, Ints, Samples, Singles
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.timeline.lanes import Listener
 from multimodal_ser.timeline.speakers import Turn
@@ -35,8 +35,8 @@ APART = 0.4  # smallest cosine distance between the mean vectors of two speakers
 _AROUND = 0.6  # seconds around a change of speaker in which the quietest moment is looked for
 _ENERGY = SAMPLE_RATE // 50  # samples, 20 ms
 
-_Vectors = NDArray[np.float32]
-_Labels = NDArray[np.int64]
+_Vectors = Singles
+_Labels = Ints
 
 
 class Voices:
@@ -100,7 +100,7 @@ class Voiced(NamedTuple):
         return _turns(self.spans, labels, self.speech, np.concatenate(self.energies))
 
 
-def speakers_of(vectors: _Vectors, centres: NDArray[np.float64], count: int | None) -> _Labels:
+def speakers_of(vectors: _Vectors, centres: Floats, count: int | None) -> _Labels:
     """Assigns a speaker to each window, [N].
 
     Args:
@@ -126,7 +126,7 @@ def speakers_of(vectors: _Vectors, centres: NDArray[np.float64], count: int | No
 
 
 def _clearest(
-    made: Mapping[int, _Labels], near: _Vectors, vectors: _Vectors, centres: NDArray[np.float64]
+    made: Mapping[int, _Labels], near: _Vectors, vectors: _Vectors, centres: Floats
 ) -> _Labels:
     """Returns the labels for the most likely number of speakers."""
     two = _centres(vectors, made[2])
@@ -140,7 +140,7 @@ def _clearest(
     return made[min(number for number in clear if clear[number] >= max(clear.values()) - ALIKE)]
 
 
-def _silhouette(vectors: _Vectors, centres: NDArray[np.float64], labels: _Labels) -> float:
+def _silhouette(vectors: _Vectors, centres: Floats, labels: _Labels) -> float:
     """Mean silhouette of the clusters, −1 to 1 (Rousseeuw, 1987), between distant windows only.
 
     Neighbouring windows resemble each other whoever speaks. If they were compared, every turn would
@@ -160,7 +160,7 @@ def _silhouette(vectors: _Vectors, centres: NDArray[np.float64], labels: _Labels
     return float(gain.sum() / len(labels))
 
 
-def _averaged(vectors: _Vectors, centres: NDArray[np.float64]) -> _Vectors:
+def _averaged(vectors: _Vectors, centres: Floats) -> _Vectors:
     """Averages each vector with those of neighbouring windows, to unit length."""
     first = np.searchsorted(centres, centres - NEAR - 1e-6)
     last = np.searchsorted(centres, centres + NEAR + 1e-6)
@@ -202,7 +202,7 @@ def _path(vectors: _Vectors, labels: _Labels) -> _Labels:
 
 
 def _turns(
-    spans: Sequence[tuple[float, float]], labels: NDArray[np.int64],
+    spans: Sequence[tuple[float, float]], labels: Ints,
     speech: Sequence[tuple[float, float, float]], energies: Samples,
 ) -> list[Turn]:  # fmt: skip
     """Windows of stretches of speech → turns; speakers change at the quietest moment."""

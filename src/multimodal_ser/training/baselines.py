@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 from torch import Tensor, nn
 
+from multimodal_ser.common.arrays import Singles
 from multimodal_ser.config.settings import TrainConfig
 from multimodal_ser.dataset.examples import MODALITIES, Examples, Unlabelled
 from multimodal_ser.models.fusion import Dims
@@ -297,7 +297,7 @@ def _candidates(
         yield setting, model
 
 
-def pooled_inputs(pooled: Pooled, examples: Examples) -> NDArray[np.float32]:
+def pooled_inputs(pooled: Pooled, examples: Examples) -> Singles:
     """The standardised pooled features [N, D] of examples."""
     with torch.inference_mode():
         found = torch.cat([pooled(*batch[:4]) for batch in examples.batches(512)])

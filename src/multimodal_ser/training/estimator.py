@@ -12,6 +12,7 @@ from sklearn.model_selection import GroupShuffleSplit, StratifiedShuffleSplit
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from multimodal_ser.common.arrays import Ints, Singles
 from multimodal_ser.config.settings import ModelConfig, TrainConfig
 from multimodal_ser.dataset.examples import Examples, Modality
 from multimodal_ser.models.fusion import MODELS, Dims, Ensemble
@@ -86,7 +87,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.model_ = self._fitted(examples.take(rows), examples.take(held)).model.eval()
         return self
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
+    def predict_proba(self, X: ArrayLike) -> Singles:
         """Probabilities [N, C] of rows [N, F], in the order of `classes_`."""
         check_is_fitted(self)
         x = validate_data(self, X, dtype=np.float32, reset=False)
@@ -98,14 +99,12 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         shares = self.predict_proba(X)  # which says it if this is not fitted
         return self.classes_[shares.argmax(1)]
 
-    def _examples(self, x: NDArray[np.float32], label: NDArray[np.int64]) -> Examples:
+    def _examples(self, x: Singles, label: Ints) -> Examples:
         cut = x.shape[1] - self.text_columns
         ids = tuple(map(str, range(len(x))))
         return Examples(ids, _modality(x[:, cut:]), _modality(x[:, :cut]), torch.from_numpy(label))
 
-    def _held_out(
-        self, label: NDArray[np.int64], groups: NDArray[Any] | None
-    ) -> tuple[list[int], list[int]]:
+    def _held_out(self, label: Ints, groups: NDArray[Any] | None) -> tuple[list[int], list[int]]:
         """Training rows and validation rows; both are all rows where there are too few to part."""
         # A tenth, but at least one row per class, which a stratified split needs.
         classes, share = len(self.classes_), max(0.1, len(self.classes_) / len(label))
@@ -130,7 +129,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return fit(Ensemble(MODELS[self.model], dims, network), train, held, schedule, self.seed)
 
 
-def _modality(columns: NDArray[np.float32]) -> Modality:
+def _modality(columns: Singles) -> Modality:
     """Features [N, F] as one token per utterance; a modality without columns is absent."""
     if not columns.shape[1]:
         return Modality.absent(len(columns))

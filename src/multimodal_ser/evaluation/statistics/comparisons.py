@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import chdtri, stdtr, stdtrit
 
 from multimodal_ser.common.arrays import Floats
@@ -274,7 +274,7 @@ def _gap(total: Floats, half: Floats, metric: Metric) -> Floats:
     return metric(np.maximum(total + half, 0)) - metric(np.maximum(total - half, 0))
 
 
-def _signs(clusters: int) -> NDArray[np.float64]:
+def _signs(clusters: int) -> Floats:
     """All rows of signs whose first is +1, since the rest mirrors them; or random rows."""
     if clusters <= _EXACT:
         return np.array([(1, *rest) for rest in product((1, -1), repeat=clusters - 1)], dtype=float)

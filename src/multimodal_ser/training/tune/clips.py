@@ -14,6 +14,7 @@ from torch import Tensor
 
 from multimodal_ser.audio import audio_hash, read_audio
 from multimodal_ser.audio.augment import augmented
+from multimodal_ser.common.arrays import Ints, Singles
 from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.corpora import Utterance
 from multimodal_ser.encoders.mel import LONGEST_SAMPLES
@@ -101,7 +102,7 @@ class Clips:
             waves = [wave[:LONGEST_SAMPLES] for wave in waves]
         return {"audio": waves, "text": [self.texts[row] for row in rows] if self.texts else []}
 
-    def wave(self, row: int) -> NDArray[np.float32]:
+    def wave(self, row: int) -> Singles:
         """One recording [samples] as floats from -1 to 1."""
         return self.waves[row].astype(np.float32) / np.float32(32_768)
 
@@ -114,7 +115,7 @@ def _words(row: Utterance) -> str | None:
 Collate: TypeAlias = Callable[[Sequence[int], np.random.Generator | None], tuple[Any, ...]]
 
 
-def batch_rows(clips: Clips, config: TuneConfig, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+def batch_rows(clips: Clips, config: TuneConfig, seed: int, epoch: int) -> list[Ints]:
     """The rows of each batch of one epoch, of similar lengths, in the order of training.
 
     Args:
@@ -126,7 +127,7 @@ def batch_rows(clips: Clips, config: TuneConfig, seed: int, epoch: int) -> list[
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(clips))
     size, mega = config.batch_size, config.batch_size * MEGABATCH
-    rows: list[NDArray[np.int64]] = []
+    rows: list[Ints] = []
     for start in range(0, len(order), mega):
         part = sorted(order[start : start + mega], key=lambda row: len(clips.waves[row]))
         rows += [np.asarray(part[k : k + size]) for k in range(0, len(part), size)]
@@ -137,7 +138,7 @@ def batch_rows(clips: Clips, config: TuneConfig, seed: int, epoch: int) -> list[
 
 def clip_batches(
     clips: Clips,
-    rows: Sequence[NDArray[np.int64]],
+    rows: Sequence[Ints],
     config: TuneConfig,
     seed: int,
     epoch: int,

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from multimodal_ser.common.arrays import Ints
 from multimodal_ser.common.files import tensors_header, write_file
 from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.dataset.examples import Examples
@@ -239,7 +239,7 @@ class _Training:
     def _parameters(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
-    def _totals(self, rows: Sequence[NDArray[np.int64]]) -> list[Tensor]:
+    def _totals(self, rows: Sequence[Ints]) -> list[Tensor]:
         """What divides the sum of each step's losses: the weights of all of its utterances.
 
         A step's loss is then that of one batch of them, whatever the sizes of its batches: an

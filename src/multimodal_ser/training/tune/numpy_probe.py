@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from multimodal_ser.common.arrays import Singles
 from multimodal_ser.common.files import tensors_header
 from multimodal_ser.encoders.mel import log_mel, mel_filters
 from multimodal_ser.errors import SerError
@@ -27,16 +27,15 @@ NEAREST = 0.5  # smallest distance that logits are divided by: bounds the confid
 LOUDEST = 1.3  # level of the loudest bin, in Whisper's log-mel of speech that peaks near 0.5
 _NORM = 1e-5  # the epsilon of torch's layer norm
 _CACHED = 16_384  # numbers, 64 KiB: several arrays of so many fit into a core's second-level cache
-_Singles = NDArray[np.float32]
 
 
-Shared: TypeAlias = Callable[[Callable[[slice], _Singles], int], _Singles]
+Shared: TypeAlias = Callable[[Callable[[slice], Singles], int], Singles]
 """``shared(step, size)`` sums ``step(slice)`` over slices that together are ``range(size)``.
 
 The slices are of attention heads or of hidden features, and may be divided among cores."""
 
 
-def whole(step: Callable[[slice], _Singles], size: int) -> _Singles:
+def whole(step: Callable[[slice], Singles], size: int) -> Singles:
     """The `Shared` of one core: a single slice."""
     return step(slice(0, size))
 
@@ -76,7 +75,7 @@ class NumpyProbe:
             key: np.ascontiguousarray(_transposed(value)) for key, value in state.items()
         }
 
-    def pooled(self, wave: _Singles, shared: Shared = whole) -> _Singles:
+    def pooled(self, wave: Singles, shared: Shared = whole) -> Singles:
         """The input of the head, [V], for a waveform [samples] of up to 30 s.
 
         Args:
@@ -96,7 +95,7 @@ class NumpyProbe:
             means[-1] = self._normed("encoder.norm", x).mean(0)
         return self._linear("head", np.concatenate(means[-LAYERS:]))
 
-    def predict_from(self, vectors: _Singles) -> tuple[_Singles, _Singles]:
+    def predict_from(self, vectors: Singles) -> tuple[Singles, Singles]:
         """Vectors [N, V] → logits [N, C] and embeddings [N, H]."""
         embeddings = self._linear("span", vectors)
         distance = np.maximum(np.square(vectors).mean(1), NEAREST)
@@ -104,19 +103,19 @@ class NumpyProbe:
         factor = self._state["temperature"] / distance[:, None]
         return self._linear("out", embeddings) * factor + np.log(self.shares), embeddings
 
-    def _linear(self, name: str, x: _Singles) -> _Singles:
+    def _linear(self, name: str, x: Singles) -> Singles:
         product = x @ self._state[f"{name}.weight"]
         product += self._state[f"{name}.bias"]
         return product
 
-    def _normed(self, name: str, x: _Singles) -> _Singles:
+    def _normed(self, name: str, x: Singles) -> Singles:
         unit = x - x.mean(1, keepdims=True)
         unit /= np.sqrt(np.square(unit).mean(1, keepdims=True) + np.float32(_NORM))
         unit *= self._state[f"{name}.weight"]
         unit += self._state[f"{name}.bias"]
         return unit
 
-    def _block(self, name: str, x: _Singles, shared: Shared) -> _Singles:
+    def _block(self, name: str, x: Singles, shared: Shared) -> Singles:
         """One pre-norm transformer block, [T, D] → [T, D]; see `encoders.whisper`.
 
         Attention heads add to the result independently of each other, and so do hidden features of
@@ -132,7 +131,7 @@ class NumpyProbe:
         x += self._state[f"{name}down.bias"]
         return x
 
-    def _attended(self, name: str, x: _Singles, heads: slice) -> _Singles:
+    def _attended(self, name: str, x: Singles, heads: slice) -> Singles:
         """What some attention heads add to the frames, [T, D] → [T, D].
 
         One head after the other: the scores of one, [T, T], are still in the cache when they are
@@ -157,19 +156,19 @@ class NumpyProbe:
             context[:, own] = scores @ values[:, own]
         return context @ self._state[f"{name}out.weight"][rows]
 
-    def _widened(self, name: str, x: _Singles, features: slice) -> _Singles:
+    def _widened(self, name: str, x: Singles, features: slice) -> Singles:
         """What some hidden features of the feed-forward layers add to the frames, [T, D]."""
         wide = x @ self._state[f"{name}up.weight"][:, features]
         wide += self._state[f"{name}up.bias"][features]
         return gelu(wide) @ self._state[f"{name}down.weight"][features]
 
 
-def _transposed(value: _Singles) -> _Singles:
+def _transposed(value: Singles) -> Singles:
     """A weight of torch, [E, D] or [E, D, taps] of a convolution, as the W of `x @ W`."""
     return value.T.reshape(-1, len(value)) if value.ndim > 1 else value
 
 
-def _taps(x: _Singles, stride: int) -> _Singles:
+def _taps(x: Singles, stride: int) -> Singles:
     """The three taps of a convolution padded by one, side by side: [T, D] → [T / stride, 3 · D].
 
     The convolution of them is one matrix product.
@@ -178,7 +177,7 @@ def _taps(x: _Singles, stride: int) -> _Singles:
     return np.concatenate([wide[tap : tap + len(x) : stride] for tap in range(3)], 1)
 
 
-def gelu(x: _Singles) -> _Singles:
+def gelu(x: Singles) -> Singles:
     """X · Φ(x), with the error function of Abramowitz & Stegun (1964), 7.1.26; error below 2e-7.
 
     >>> [round(float(y), 3) for y in gelu(np.array([-1.0, 0.0, 1.0], np.float32))]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from multimodal_ser.common.arrays import Floats, Samples
+from multimodal_ser.common.arrays import Bools, Floats, Ints, Samples, Singles
 from multimodal_ser.encoders.whisper import WhisperEncoder
 from multimodal_ser.errors import SerError
 from multimodal_ser.training.tune.numpy_probe import NEAREST
@@ -38,8 +38,8 @@ class Vectors:
         change: how each recording was altered, ``none`` if it was not, [N].
     """
 
-    mean: NDArray[np.float32]
-    label: NDArray[np.int64]
+    mean: Singles
+    label: Ints
     corpus: NDArray[np.str_]
     speaker: NDArray[np.str_]
     change: NDArray[np.str_]
@@ -47,7 +47,7 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.label)
 
-    def where(self, keep: NDArray[np.bool_]) -> Vectors:
+    def where(self, keep: Bools) -> Vectors:
         """The rows where `keep` is True."""
         return Vectors(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
 
@@ -231,7 +231,7 @@ def _references(weights: Floats, bias: Floats, centres: Floats) -> Floats:
 
 
 def _regression(
-    inputs: Sequence[Floats], label: Sequence[NDArray[np.int64]], share: Floats, trust: float
+    inputs: Sequence[Floats], label: Sequence[Ints], share: Floats, trust: float
 ) -> tuple[Floats, Floats]:
     """Weights [C, A] and biases [C], with mean 0 over the classes; parts count by their share."""
     sizes = [len(x) for x in inputs]
@@ -245,7 +245,7 @@ def _regression(
     return weights - weights.mean(0), bias - bias.mean()
 
 
-def _rows(data: Vectors, name: tuple[str, str]) -> NDArray[np.bool_]:
+def _rows(data: Vectors, name: tuple[str, str]) -> Bools:
     """Which rows belong to a part: a corpus, and how its recordings were altered."""
     return (data.corpus == name[0]) & (data.change == name[1])
 
@@ -281,7 +281,7 @@ class _Part:
     corpus: str
     unchanged: bool
     x: Floats
-    label: NDArray[np.int64]
+    label: Ints
     middle: Floats
 
     @classmethod

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from multimodal_ser.common.arrays import Singles
 from multimodal_ser.common.files import tensors_header, write_file
 from multimodal_ser.config.settings import TuneConfig
 from multimodal_ser.encoders.base import window_shares, windows
@@ -209,7 +209,7 @@ def real_frames(frames: Tensor, lengths: Tensor) -> Tensor:
     return (steps < ((lengths + 1) // 2)[:, None])[..., None]
 
 
-def log_mels(waves: Sequence[NDArray[np.float32]], mels: int = 80) -> tuple[Tensor, Tensor]:
+def log_mels(waves: Sequence[Singles], mels: int = 80) -> tuple[Tensor, Tensor]:
     """Waveforms [samples] at 16 kHz → padded log-mel [B, mels, T] and its lengths [B].
 
     The loudest bin of every recording is set to the same level, so that the distance between
