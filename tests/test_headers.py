@@ -309,6 +309,13 @@ def test_several_chunks_of_sound_are_all_read():
         assert "holds 2 recordings" in told[0]
 
 
+def aiff(before):
+    """An AIFF file with this chunk in front of its sound."""
+    made = io.BytesIO()
+    soundfile.write(made, tone(2.0), SAMPLE_RATE, format="AIFF")
+    return made.getvalue().replace(b"SSND", before + b"SSND", 1)
+
+
 EMPTY = b"data" + bytes(4)
 FMT = header(None, 0, sound=b"")[12:36]
 FIRST, SECOND = ((tone(1.0) * 32767).astype("<i2").tobytes() for _ in "ab")
@@ -324,6 +331,10 @@ FIRST, SECOND = ((tone(1.0) * 32767).astype("<i2").tobytes() for _ in "ab")
         (header(None, BYTES).replace(b"data", b"DATA"), ""),
         (header(None, BYTES, before=EMPTY + bytes(20)).replace(b"data", b"DATA"), ""),
         (header(None, 0, before=EMPTY), "states no length"),
+        (header(None, BYTES, before=LIST[:-1]), ""),  # its padding is left out
+        (header(None, BYTES, before=LIST + LIST[:-1] + LIST), ""),
+        (header(None, 0, before=LIST[:-1]), "states no length"),
+        (aiff(b"NAME" + struct.pack(">I", 5) + b"call1"), ""),
         (header(None, BYTES, after=EMPTY), ""),
         (header(None, BYTES, after=LIST + EMPTY), ""),
         (header(None, BYTES // 2, sound=FIRST, after=EMPTY + SECOND), "states no length"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Literal, NamedTuple, TypeAlias
 
 from multimodal_ser.audio.framing import ogg_starts
@@ -214,6 +214,20 @@ def misspelt(where: Where) -> dict[int, bytes]:
         return {} if at is None or view[at : at + 4] == usual else {at: usual}
 
 
+def repadded(where: Where) -> tuple[int, bytes] | None:
+    """Where the chunk of sound begins, and what is before it with the padding that is missing.
+
+    None if none is missing: chunks of odd sizes are followed by a byte that libsndfile passes over.
+    """
+    with content(where) as view:
+        chunks = list(takewhile(lambda chunk: not chunk.sound, _chunks(view)))
+        parts = [bytes(view[chunk.at : chunk.end]) for chunk in chunks]
+        if view[:4] == b"caff" or not any(len(part) % 2 for part in parts):
+            return None
+        padded = b"".join(part + bytes(len(part) % 2) for part in parts)
+        return chunks[-1].end, bytes(view[: chunks[0].at]) + padded
+
+
 def understated(where: Where) -> tuple[dict[int, bytes], int, int] | None:
     """Finds a header that states less sound than follows; None for all other files.
 
@@ -265,13 +279,20 @@ def _chunks(view: View) -> Iterator[_Chunk]:
     # What follows the first chunk of sound may be more of it, and is searched for chunks only.
     while at + 4 + size <= len(view) and not (had_sound and not _is_name(bytes(view[at : at + 4]))):
         length, begin = _number(view, at + 4, size, order), at + 4 + size
-        end = begin + length + (length % 2 if size == 4 else 0)
+        end = begin + length
+        # A byte pads an odd chunk, which some programs leave out.
+        if size == 4 and length % 2 and not (_is_sound(view, end, sound) or _follows(view, end)):
+            end += 1
         is_sound = _is_sound(view, at, sound)
         # Behind an empty chunk of sound, zeros may pad the header up to the chunk that is filled.
         if is_sound and not length and (more := _NOT_ZERO.search(view, begin)):
             end = more.start() if _is_sound(view, more.start(), sound) else end
         yield _Chunk(at, begin, length, min(end, len(view)), is_sound)
         at, had_sound = end, had_sound or is_sound
+
+
+def _follows(view: View, at: int) -> bool:
+    return _is_chunk(bytes(view[at : at + 8]), len(view) - at)
 
 
 def _is_sound(view: View, at: int, name: bytes) -> bool:
@@ -291,7 +312,7 @@ def _is_whole(view: View, begin: int, stated: int) -> bool:
     if stated and (len(view) - end < _TRAILER or not any(view[end : end + _TRAILER])):
         return True
     padded = end + stated % 2
-    return any(_is_chunk(bytes(view[at : at + 8]), len(view) - at) for at in (end, padded))
+    return _follows(view, end) or _follows(view, padded)
 
 
 def _is_chunk(head: bytes, rest: int) -> bool:

@@ -15,7 +15,7 @@ import soundfile
 
 from multimodal_ser.audio.container import Container
 from multimodal_ser.audio.framing import ends_within_ogg_page, mp3_begin, mp3_length
-from multimodal_ser.audio.headers import UNKNOWN_SIZE, misspelt, overstated, understated
+from multimodal_ser.audio.headers import UNKNOWN_SIZE, misspelt, overstated, repadded, understated
 from multimodal_ser.audio.sound import READ_FRAMES, Mix, MonoMix, apart
 from multimodal_ser.audio.sources import EMPTY_TAG, Patched, Where, peek
 from multimodal_ser.common.arrays import Samples
@@ -95,7 +95,7 @@ class Sndfile:
         patches |= misspelt(where)
         if head[:4] == b"BW64":  # the same chunks by another name
             patches |= {0: b"RF64"}
-        return Patched(self._raw, patches)
+        return Patched(self._raw, patches, *(repadded(where) or ()))
 
     def _check_header(self, where: Where) -> None:
         """Notes a size beyond the end, which libsndfile corrects silently but writes to its log."""
