@@ -88,6 +88,31 @@ def test_turns_that_are_not_used_for_channels_are_told(channels):
     assert ([one.name for one in mixed.speakers], mixed.notes) == (["a", "b"], ())
 
 
+def numbered(blocks, count):
+    return [turn._replace(speaker=ord(turn.speaker)) for turn in turns(blocks, count)]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"speakers": numbered, "names": ["speaker 2"]}, "names=speaker 2: 'speaker 2' is what an"),
+        ({"channels": "each", "names": "channel 1"}, "names=channel 1: 'channel 1' is what anoth"),
+        ({"count": 2}, "count=2 without speakers, which find them; give speakers=2"),
+        ({"count": 0, "speakers": turns}, "count=0; allowed: None, or a number of speakers from"),
+        ({"count": "2", "speakers": turns}, "count='2'; allowed: None, or a number of speakers"),
+    ],
+)
+def test_two_speakers_of_one_name_and_numbers_without_use_are_refused(given, said):
+    sound = np.stack([TALK, TALK[::-1]], 1) if "channels" in given else TALK
+    with pytest.raises(SerError, match=said):
+        analyze((sound, RATE), Pitch(), vad="energy", **given)
+
+
+def test_names_are_those_between_commas_as_in_the_command():
+    found = analyze((TALK, RATE), Pitch(), vad="energy", speakers=numbered, names="Ann, ,Bob ")
+    assert [one.name for one in found.speakers] == ["Ann", "Bob"]
+
+
 def test_python_takes_the_words_of_the_command(tmp_path):
     file = tmp_path / "x.rttm"
     file.write_text("".join(f"SPEAKER x 1 {a} {b - a:.2f} <NA> <NA> {who} <NA> <NA>\n"

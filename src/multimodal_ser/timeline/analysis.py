@@ -8,6 +8,8 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any, TypeAlias, TypeVar, cast
 
+import numpy as np
+
 from multimodal_ser.audio import Warn
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
 from multimodal_ser.errors import SerError, counted
@@ -90,8 +92,10 @@ def analyze(
         SerError: the recording cannot be read, or a setting is out of its range.
     """
     _check_given(predictor, words, adapt)
-    names = names.split(",") if isinstance(names, str) else [str(name) for name in names or ()]
+    names = names.split(",") if isinstance(names, str) else names or ()
+    names = [name for one in names if (name := str(one).strip())]
     channels = channels_of(channels)
+    _check_count(count, speakers)
     if isinstance(speakers, str | int):
         speakers, number = diariser_of(str(speakers), vad)
         count = number or count
@@ -108,6 +112,12 @@ def analyze(
             notes = [*notes, f"{counted(count, 'speaker')} asked for, {found_speakers} found"]
     elif speakers is not None:
         notes = [*notes, _BY_CHANNEL]
+    called = [lane.name for lane in lanes]
+    if twice := [name for name in names if called.count(name) > 1]:
+        raise SerError(
+            f"names={','.join(names)}: {twice[0]!r} is what another one without a name is called; "
+            "give a name for each channel or speaker"
+        )
     if unused := names[sum(lane.name is not None for lane in lanes) :]:
         notes = [*notes, f"without a channel or speaker of that name: {', '.join(unused)}"]
     models: list[Any] = [predictor] * len(lanes)
@@ -139,6 +149,16 @@ def _check_given(predictor: object, words: object, adapt: object) -> None:
         raise SerError(f"words={words!r}; allowed: None, or a recogniser such as Recogniser()")
     if not hasattr(predictor, "waves"):
         raise SerError(f"predictor={predictor!r}; give a model: load({predictor!r})")
+
+
+def _check_count(count: object, speakers: object) -> None:
+    """Raises SerError unless `count` is a number of speakers, and somebody is to find them."""
+    if count is None:
+        return
+    if not isinstance(count, int | np.integer) or count < 1:
+        raise SerError(f"count={count!r}; allowed: None, or a number of speakers from 1")
+    if speakers in (None, "off"):
+        raise SerError(f"count={count} without speakers, which find them; give speakers={count}")
 
 
 def _adapted_models(
