@@ -6,6 +6,7 @@ import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,6 +117,22 @@ def test_huggingface_takes_no_recording_of_another_version_of_the_same_size(tmp_
         Path(str(one.audio)).read_bytes() for one in CORPORA["huggingface"].read(root).utterances
     }
     assert {one[kind]["bytes"] for one in rows} <= kept
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"recording": {"transforms": [{"name": "Speed", "kwargs": {"factor": 1.1}}]}}, "Speed"),
+        ({"type": "MixedCut", "tracks": [{"cut": {}}]}, "mixing of several cuts"),
+    ],
+)
+def test_lhotses_sound_that_is_in_no_file_is_refused(
+    given: dict[str, Any], what: str, tmp_path: Path
+) -> None:
+    """The file was read in its place, at the times of the altered sound."""
+    write(tmp_path / "cuts.jsonl", json.dumps({"id": "c_sp1.1", "start": 0.5, **given}) + "\n")
+    with pytest.raises(SerError, match=rf"jsonl:1: .*'c_sp1.1' .*\({what}\).*save_audios"):
+        CORPORA["lhotse"].read(tmp_path)
 
 
 def test_huggingface_says_what_to_do_with_shards_of_webdataset(tmp_path: Path) -> None:

@@ -253,11 +253,12 @@ def _utterances(table: _Table, cells: Cells) -> tuple[list[Utterance], list[str]
         if made.id in first:
             line, audio = first[made.id]
             column = table.meaning.column.get("id")
+            by_user = column and table.path.is_file()  # not a reader's own rows, without --columns
             raise SerError(
                 f"{table.path}:{number}: the id {made.id!r} of {made.audio} is already that of "
                 f"line {line}, {audio}; give each row its own in a column id, and keep one row and "
                 "one file of each recording"
-                + (f"; if {column!r} is no id: --columns id={NONE}" if column else "")
+                + (f"; if {column!r} is no id: --columns id={NONE}" if by_user else "")
             )
         first[made.id] = number, made.audio
         reason = None if made.audio is None else fault(Path(made.audio))

@@ -144,7 +144,8 @@ def read_lhotse(root: Path, name: str | None = None) -> Corpus:
         name: the corpus's name in ids and results; None for the folder's.
 
     Raises:
-        SerError: there are no manifests, or a supervision's recording is in none of them.
+        SerError: there are no manifests, a supervision's recording is in none of them, or lhotse
+            alters a recording when it reads it.
     """
     root = require_folder(Path(root), "lhotse's manifests")
     recordings: dict[str, dict[str, Any]] = {}
@@ -186,6 +187,17 @@ def _objects(root: Path, kind: str) -> Iterator[tuple[str | None, dict[str, Any]
             if not line.strip():
                 continue
             row = json_of(Path(f"{path}:{number}"), line)
+            changes = [
+                one.get("name") for one in (row.get("recording") or row).get("transforms") or ()
+            ]
+            changes = [name for name in changes if name != "Resample"]
+            changes += ["mixing of several cuts"] if row.get("tracks") else []
+            if changes:  # of speed they move the times, too: they are not those of the file
+                raise SerError(
+                    f"{path}:{number}: the sound of {row.get('id')!r} is made when lhotse reads it "
+                    f"({changes[0]}), and is in no file; write it with lhotse's save_audios, or "
+                    "leave out what was altered for training"
+                )
             if lacking := sorted(_NEEDED[kind] - row.keys()):
                 raise SerError(f"{path}:{number}: lacks {', '.join(lacking)}; write it with lhotse")
             yield part[1] if part else None, row
