@@ -171,9 +171,9 @@ def test_a_job_that_ended_with_its_server_is_lost(tmp_path):
 
 def test_what_was_still_arriving_is_lost_too(tmp_path):
     left = tmp_path / "half"
-    left.mkdir()
-    (left / STATE).write_text(json.dumps({"id": "half", "status": "arriving"}))
-    (left / "sound").write_bytes(WAV)
+    (left / "sound").mkdir(parents=True)
+    (left / STATE).write_text(json.dumps({"id": "half", "status": "arriving", "name": "a.wav"}))
+    (left / "sound" / "a.wav").write_bytes(WAV)
     with served(tmp_path) as here, httpx.Client(base_url=here, timeout=60) as http:
         assert http.get("/v1/jobs/half").json()["status"] == "lost"
     assert not (left / "sound").exists()
@@ -291,6 +291,23 @@ def test_a_recording_that_the_disk_does_not_take_is_refused(tmp_path, monkeypatc
         assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_room")
         assert str(tmp_path) not in answer.text
         assert not list(tmp_path.iterdir())
+
+
+def test_recordings_of_several_jobs_have_names_of_their_own(tmp_path):
+    with served(tmp_path) as here, httpx.Client(base_url=here, timeout=60) as http:
+        named = []
+        for query in ("", "", "&name=job.json", "&name=Call 1.wav"):
+            job = http.post(f"/v1/jobs?formats=rttm{query}", content=WAV, headers=TYPE).json()
+            told = over(http, job["id"], "done")
+            named.append(told["name"])
+            found = http.get(f"/v1/jobs/{job['id']}/result?format=rttm").text
+            assert told["name"].partition(".")[0].replace(" ", "_") in found
+        assert len(set(named)) == 4
+        assert named[2:] == ["job.json", "Call 1.wav"]
+        for name in ("a/b.wav", "..", "a\\b.wav", "a\0.wav", "a" * 61):
+            answer = http.post("/v1/jobs", params={"name": name}, content=WAV, headers=TYPE)
+            assert answer.status_code == 422
+            assert "allowed: a file's name" in answer.json()["error"]["message"]
 
 
 def test_what_is_odd_about_a_recording_is_told(tmp_path):

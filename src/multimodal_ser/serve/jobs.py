@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 STATE, SOUND = "job.json", "sound"
 OPEN = ("arriving", "queued", "running")
 _QUIET = 30.0  # seconds between two pieces of a body at most
+_LONGEST_NAME = 60  # letters; file systems allow 255 bytes, and a letter may have four
 _TIDY = 60.0  # seconds from one look for old jobs to the next, at most
 _log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Job:
 
     Attributes:
         id: a random name that only its sender knows.
+        name: of the recording, in the files; recordings of one name are one in corrections.
         status: one of `OPEN`; then ``done``, ``failed``, ``cancelled`` or ``lost``.
         progress: share of the recording that is analysed.
         error: why it failed.
@@ -57,6 +59,7 @@ class Job:
     """
 
     id: str
+    name: str = SOUND
     status: str = "arriving"
     progress: float = 0.0
     error: str | None = None
@@ -95,8 +98,10 @@ class Jobs:
         """The jobs that have not begun, in order."""
         return [job.id for job in self.jobs.values() if job.status == "queued"]
 
-    async def submit(self, request: Request, options: Mapping[str, Any], formats: list[str]) -> Job:
-        """Stores the recording in the body of a request on disk.
+    async def submit(
+        self, request: Request, options: Mapping[str, Any], formats: list[str], name: str
+    ) -> Job:
+        """Stores the recording in the body of a request on disk; without a name it gets one.
 
         Raises:
             RefusedError: 408, 413, 415, 422, 429, 503 or 507.
@@ -113,7 +118,12 @@ class Jobs:
             raise RefusedError(
                 415, "send the recording itself as body, with a Content-Type such as audio/wav"
             )
-        job = Job(secrets.token_urlsafe(16))
+        bad = PurePath(name).name != name or name == ".." or "\\" in name
+        if bad or len(name) > _LONGEST_NAME or not name.isprintable():
+            raise RefusedError(
+                422, f"name={name[:80]!r}; allowed: a file's name of up to {_LONGEST_NAME} letters"
+            )
+        job = Job(secrets.token_urlsafe(16), name or f"{SOUND}-{secrets.token_hex(4)}")
         self.jobs[job.id] = job  # counts against the limit from now on, while it arrives
         try:
             with _stored():
@@ -182,10 +192,10 @@ class Jobs:
     async def _received(self, request: Request, job: Job) -> None:
         limits, size = self._service.settings, 0
         most = int(limits.job_mb * 1e6)
-        self._place(job).mkdir()
+        self._sound(job).parent.mkdir(parents=True)
         self._save(job)  # first, so that a job that is interrupted while it arrives is found again
         stream = request.stream()
-        with (self._place(job) / SOUND).open("wb") as file:
+        with self._sound(job).open("wb") as file:
             while True:
                 try:
                     chunk = await asyncio.wait_for(anext(stream, None), _QUIET)
@@ -227,7 +237,7 @@ class Jobs:
             elif not self._service.admission.stopping:
                 self._over(job, "failed", str(error))
         except (SerError, OSError) as error:
-            said = str(error).replace(str(self._place(job)), "").removeprefix(f"{SOUND}: ")
+            said = str(error).replace(str(self._place(job)), "").removeprefix(f"{job.name}: ")
             self._over(job, "failed", reworded(said))
         except Exception:  # noqa: BLE001 - logged, and the sender is told; other jobs still have to run
             _log.exception("a job failed")
@@ -238,7 +248,7 @@ class Jobs:
     def _analyzed(
         self, job: Job, work: Work, options: Mapping[str, Any], formats: list[str]
     ) -> None:
-        sound, limits = self._place(job) / SOUND, self._service.settings
+        sound, limits = self._sound(job), self._service.settings
         with self._service.computing.turn(work) as pause:
 
             def progressed(done: float, whole: float | None) -> None:
@@ -248,7 +258,7 @@ class Jobs:
                 pause()
 
             def warn(line: str) -> None:
-                job.warnings.append(reworded(line.removeprefix(f"{SOUND}: ")))
+                job.warnings.append(reworded(line.removeprefix(f"{job.name}: ")))
 
             model = Yielding(self._service.predictor, pause)
             options = yielding_diariser(options, pause)
@@ -265,7 +275,8 @@ class Jobs:
         job.status, job.error, job.over = status, error, time.time()
         self._asked.pop(job.id, None)
         try:
-            (self._place(job) / SOUND).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self._sound(job).parent)
             self._save(job)
             self._measure(job)
         except (SerError, OSError) as failure:  # other jobs still have to run
@@ -276,6 +287,9 @@ class Jobs:
 
     def _place(self, job: Job) -> Path:
         return self.folder / job.id
+
+    def _sound(self, job: Job) -> Path:
+        return self._place(job) / SOUND / job.name  # apart, whatever its name is
 
     def _save(self, job: Job) -> None:
         write_file(self._place(job) / STATE, json.dumps(asdict(job)) + "\n")

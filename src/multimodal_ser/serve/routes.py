@@ -111,6 +111,7 @@ _EMOTIONS: dict[str, Any] = {  # what both routes of emotions have
 }
 _Text = Annotated[str | None, Query(description="What is said, if the body is the recording.")]
 _Formats = Annotated[str, Query(description="Formats as of `ser analyze`, separated by commas.")]
+_Name = Annotated[str, Query(description="Name of the recording in the files, such as call1.wav.")]
 _Channels = Annotated[str, Query(description="mix, each, auto, or numbers such as 0,1.")]
 Speakers = Annotated[
     str, Query(description="Separate speakers on one channel: off, auto, or their number.")
@@ -203,6 +204,7 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
         speakers: Speakers = "off",
         names: Names = "",
         adapt: Adapt = True,
+        name: _Name = "",
     ) -> dict[str, Any]:
         """Submits a long recording, given as the body, which is analysed when its turn comes."""
         check_key(request, settings)
@@ -211,7 +213,7 @@ def add_jobs(app: FastAPI, jobs: Jobs, settings: Settings) -> None:
             chosen = checked_formats(formats) or ["json"]
         except SerError as error:
             raise RefusedError(422, str(error)) from None
-        return jobs.status_of(await jobs.submit(request, options, chosen))
+        return jobs.status_of(await jobs.submit(request, options, chosen, name))
 
     missing = _errors(401, 404, 422)
 
