@@ -84,6 +84,8 @@ def test_turns_that_are_not_used_for_channels_are_told(channels):
     found = analyze((sound, RATE), Pitch(), vad="energy", speakers=turns, channels=channels)
     assert [one.name for one in found.speakers] == ["channel 0", "channel 1"]
     assert found.notes[-1].startswith("each channel is taken for a speaker, and `speakers` is not")
+    two = analyze((sound, RATE), Pitch(), vad="energy", speakers=turns, count=2, channels=channels)
+    assert two.notes == found.notes[:-1]  # who asks for two speakers means those of two channels
     mixed = analyze((sound, RATE), Pitch(), vad="energy", speakers=turns, channels="mix")
     assert ([one.name for one in mixed.speakers], mixed.notes) == (["a", "b"], ())
 

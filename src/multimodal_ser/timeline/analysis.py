@@ -75,8 +75,9 @@ def analyze(
             they first speak, such as ``("agent", "customer")``; where none is given, those
             of the diariser, such as an RTTM file's, or ``speaker 1`` and so on.
         speakers: a diariser for speakers who are not on channels of their own (where each channel
-            is analysed by itself, it is not used, and a note says so), such as `Voices`,
-            `pyannote` or `read_rttm`, or as `ser analyze --speakers` has it; None for none.
+            is analysed by itself, it is not used, and a note says so unless there are `count`
+            channels), such as `Voices`, `pyannote` or `read_rttm`, or as `ser analyze --speakers`
+            has it; None for none.
         count: number of speakers, if it is known.
         adapt: remove the channel of each lane. It needs a model that can be adapted and half a
             minute of speech; otherwise nothing is removed. A predictor that is adapted already
@@ -110,7 +111,7 @@ def analyze(
         found_speakers = sum(lane.turns is not None for lane in lanes)
         if count and found_speakers not in (0, count):
             notes = [*notes, f"{counted(count, 'speaker')} asked for, {found_speakers} found"]
-    elif speakers is not None:
+    elif speakers is not None and count != len(lanes):  # the channels may be the speakers meant
         notes = [*notes, _BY_CHANNEL]
     called = [lane.name for lane in lanes]
     if twice := [name for name in names if called.count(name) > 1]:
