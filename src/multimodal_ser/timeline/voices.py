@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.cluster.hierarchy import cut_tree, linkage
 
 from multimodal_ser.common.arrays import Floats, Ints, Samples, Singles
 from multimodal_ser.config.settings import SAMPLE_RATE, Vad
@@ -118,9 +118,9 @@ def speakers_of(vectors: _Vectors, centres: Floats, count: int | None) -> _Label
     near = _averaged(own, centres)
     drawn = near[np.linspace(0, len(near) - 1, min(len(near), _MOST)).astype(int)]
     tree = linkage(drawn, "ward")
-    made = {}
-    for number in [count] if count else range(2, most + 1):
-        labels = fcluster(tree, number, "maxclust")
+    numbers, made = [count] if count else [*range(2, most + 1)], {}
+    # fcluster of older SciPy gives too few clusters of a few windows
+    for number, labels in zip(numbers, cut_tree(tree, numbers).T, strict=True):
         made[number] = _path(own, (near @ _centres(drawn, labels).T).argmax(1))
     return made[count] if count else _clearest(made, near, _unit(vectors), centres)
 
