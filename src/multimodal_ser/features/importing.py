@@ -31,9 +31,6 @@ _ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".mp4", ".npy", ".
 _LARGEST = 1e32  # a training adds up as many values as there are utterances, in float32
 _LEAST_FLOAT16 = 1e-6  # below, its steps of 6e-8 are large
 _FOLDERS = 3  # of a recording's path that distinguish files of one name
-# How far from the median a value may be, in times the distance within which nine in ten are. Means
-# of encoders' vectors reach 11, eGeMAPS and other functionals of openSMILE hundreds.
-_FAR = 1000
 
 
 @dataclass(frozen=True)
@@ -312,27 +309,6 @@ def _check_values(source: Path, arrays: Mapping[str, Array], name: str, dtype: s
         _log.warning(
             "%s: the features of %s, such as %s, are all zero; if that stands for a failure, leave "
             "these rows out", source.name, counted(len(zeros), "utterance"), zeros[0],
-        )  # fmt: skip
-    _warn_of_far_values(source, arrays)
-
-
-def _warn_of_far_values(source: Path, arrays: Mapping[str, Array]) -> None:
-    """Warns of single values that determine a feature's standard deviation."""
-    means = np.stack([array.mean(0) for array in arrays.values()])
-    middle = np.median(means, 0)
-    far = np.abs(means - middle)
-    usual = np.quantile(far, 0.9, axis=0)
-    # A feature that is the same for nine in ten may be a count, and nothing is wrong with it.
-    ratio = np.divide(far.max(0), usual, out=np.zeros_like(usual), where=usual > 0)
-    if len(features := np.flatnonzero(ratio > _FAR)):
-        worst = int(ratio.argmax())
-        row = int(far[:, worst].argmax())
-        _log.warning(
-            "%s: in %s of %d a value is so far from the others that these hardly differ once "
-            "standardised: feature %d of %s, counted from 0, is %.4g, and nine in ten are within "
-            "%.4g of %.4g; if that is a failure, leave the row out, or limit the values",
-            source.name, counted(len(features), "feature"), means.shape[1], worst,
-            list(arrays)[row], means[row, worst], usual[worst], middle[worst],
         )  # fmt: skip
 
 
