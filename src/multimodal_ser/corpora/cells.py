@@ -238,22 +238,28 @@ def _rows(
 
 def _objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of JSON lines, or of the list in a .json, each with its number from 1."""
-    lines = text.split("\n")
+    for number, row in _values(path, text):
+        if not isinstance(row, dict):
+            raise SerError(f"{path}:{number}: not a JSON object, but {type(row).__name__}")
+        yield number, _tidied(row)
+
+
+def _values(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     if path.suffix.lower() == ".json" and text.lstrip()[:1] == "[":
         try:
-            lines = [json.dumps(row) for row in parse_json(text)]
+            rows = parse_json(text)
         except ValueError as error:
             raise SerError(f"{path}: neither a JSON list nor JSON lines ({error})") from error
-    for number, line in enumerate(lines, 1):
+        yield from enumerate(rows, 1)
+        return
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
             row = parse_json(line)
         except ValueError as error:
             raise SerError(f"{path}:{number}: not a JSON object ({error})") from error
-        if not isinstance(row, dict):
-            raise SerError(f"{path}:{number}: not a JSON object, but {type(row).__name__}")
-        yield number, _tidied(row)
+        yield number, row
 
 
 def _tidied(row: dict[str, Any]) -> dict[str, Any]:

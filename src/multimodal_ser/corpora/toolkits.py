@@ -187,11 +187,10 @@ def _objects(root: Path, kind: str) -> Iterator[tuple[str | None, dict[str, Any]
             if not line.strip():
                 continue
             row = json_of(Path(f"{path}:{number}"), line)
-            changes = [
-                one.get("name") for one in (row.get("recording") or row).get("transforms") or ()
-            ]
-            changes = [name for name in changes if name != "Resample"]
-            changes += ["mixing of several cuts"] if row.get("tracks") else []
+            transforms = (row.get("recording") or row).get("transforms") or ()
+            changes = [one.get("name") for one in transforms if one.get("name") != "Resample"]
+            if row.get("tracks"):
+                changes.append("mixing of several cuts")
             if changes:  # of speed they move the times, too: they are not those of the file
                 raise SerError(
                     f"{path}:{number}: the sound of {row.get('id')!r} is made when lhotse reads it "
